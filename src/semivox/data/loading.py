@@ -1,0 +1,226 @@
+"""From a store and a split to batches: worker processes read patches ahead, each batch a function of its number.
+
+A batch depends on (seed, step, rank) alone, so neither the number of workers nor the step that a run starts from
+changes what is in it. Labels are read only for the labeled cases of the split.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from semivox.data.augment import Augmentation, Kind, cut, draw_view, require_kind
+from semivox.data.intensity import strong_intensity
+from semivox.data.sampling import Draw, draws, require_cases
+from semivox.data.store import LabelAccess
+from semivox.data.worker_deaths import explain_deaths
+from semivox.errors import SemivoxError
+from semivox.seeding import fold_in, numpy_generator
+from semivox.types import Batch
+
+if TYPE_CHECKING:
+    from semivox.data.splits import Split
+    from semivox.data.store import Store
+
+BATCHES_AHEAD = 3
+OPEN_CASES = 256
+FLAT = 2
+
+
+class Stream(NamedTuple):
+    """What ``draws`` needs besides the step."""
+
+    seed: int
+    rank: int
+    world_size: int
+    labeled_cases: int
+    unlabeled_cases: int
+    labeled_per_batch: int
+    unlabeled_per_batch: int
+
+
+class _Failure(NamedTuple):
+    """An error on its way from a worker to the main process, where it is raised without the worker's traceback."""
+
+    error: SemivoxError
+
+
+class PatchBatches(Dataset[Any]):
+    """The batches of a run, indexed by step: ``dataset[step]`` is the ``Batch`` of that step."""
+
+    def __init__(self, store: Store, split: Split, stream: Stream, how: Augmentation) -> None:
+        self.store, self.stream, self.how = store, stream, how
+        self._labels = LabelAccess(store, split.labeled)
+        self.names = (*split.labeled, *split.unlabeled)
+        self._open: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+
+    def __getitem__(self, step: int) -> Batch | _Failure:
+        """Read the batch of one step; an error that a user can act on is returned, to be raised by ``batches``."""
+        try:
+            return self._read(draws(step, **self.stream._asdict()))
+        except SemivoxError as error:
+            return _Failure(error)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open files behind: each worker opens its own."""
+        return {**self.__dict__, "_open": OrderedDict()}
+
+    def _read(self, samples: list[Draw]) -> Batch:
+        patch = self.how.patch
+        channels = self.store.plan.channels
+        labeled_count = sum(sample.labeled for sample in samples)
+        image = torch.empty((len(samples), len(channels), *patch), dtype=torch.float32)
+        label = torch.empty((labeled_count, *patch), dtype=torch.int64)
+        for slot, sample in enumerate(samples):
+            self._fill(sample, image[slot].numpy(), label[slot].numpy() if sample.labeled else None)
+        case = torch.tensor([sample.case for sample in samples], dtype=torch.int64)
+        if self.how.dimensions == FLAT:
+            image, label = image.squeeze(-1), label.squeeze(-1)
+        return Batch(image, label, case)
+
+    def _fill(self, sample: Draw, image: np.ndarray, label: np.ndarray | None) -> None:
+        """Cut one sample straight into its rows of the batch."""
+        name = self.names[sample.case]
+        rng = numpy_generator(sample.seed, "augment")
+        scan = self._array("image", name)
+        foreground = None
+        if label is not None and self.how.foreground_fraction > 0:
+            foreground = self._array("foreground", name)
+        view = draw_view(scan.shape[1:], rng, self.how, foreground=foreground)
+        cut(scan, view, self.how.patch, out=image)
+        if self.how.kind == "strong":
+            image[...] = strong_intensity(image, rng)
+        if label is not None:
+            cut(self._array("label", name), view, self.how.patch, out=label)
+
+    def _array(self, part: str, name: str) -> np.ndarray:
+        """The memory-mapped array of a case, the latest ``OPEN_CASES`` of them kept open."""
+        key = (part, name)
+        if key in self._open:
+            self._open.move_to_end(key)
+            return self._open[key]
+        source = self.store if part == "image" else self._labels
+        self._open[key] = getattr(source, part)(name).view(np.ndarray)
+        if len(self._open) > OPEN_CASES:
+            self._open.popitem(last=False)
+        return self._open[key]
+
+
+def build_loader(
+    store: Store,
+    split: Split,
+    *,
+    labeled_per_batch: int,
+    unlabeled_per_batch: int,
+    patch_size: tuple[int, ...],
+    dimensions: int = 3,
+    augmentation: Kind = "weak",
+    foreground_fraction: float = 0.0,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+    first_batch: int = 0,
+    batches: int,
+    workers: int,
+) -> DataLoader[Any]:
+    """Build the loader of ``Batch`` records number ``first_batch .. first_batch + batches - 1``; see ``batches``.
+
+    Args:
+        store: prepared cases.
+        split: which of them are labeled and unlabeled. Cases count in this order in ``Batch.case``.
+        labeled_per_batch: L, labeled samples per process and batch.
+        unlabeled_per_batch: U, unlabeled samples per process and batch; may be 0.
+        patch_size: sides in voxels (X, Y, Z); the last is 1 when ``dimensions`` is 2.
+        dimensions: 3, or 2 for slices along the last axis: images then are (B, C, X, Y).
+        augmentation: ``weak``, ``crop`` or ``strong``, as in ``Augmentation``.
+        foreground_fraction: share of the labeled samples that are placed around a foreground voxel, 0..1.
+        seed: seed of the run.
+        rank: number of this process.
+        world_size: number of processes.
+        first_batch: number of the first batch: a resumed run continues the streams where it stopped.
+        batches: number of batches.
+        workers: worker processes that read ahead; 0 reads in this process. The batches are the same.
+
+    Raises:
+        UsageError: a stream that is asked for samples has no cases, or an unknown augmentation.
+    """
+    require_kind(augmentation)
+    counts = (len(split.labeled), len(split.unlabeled), labeled_per_batch, unlabeled_per_batch)
+    require_cases(*counts)
+    stream = Stream(seed, rank, world_size, *counts)
+    x, y, z = patch_size
+    how = Augmentation((x, y, z), dimensions, augmentation, foreground_fraction)
+    return DataLoader(
+        PatchBatches(store, split, stream, how),
+        batch_size=None,
+        sampler=range(first_batch, first_batch + batches),
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        worker_init_fn=_start_worker,
+        # With a generator of its own the loader leaves torch's default generator alone.
+        generator=torch.Generator().manual_seed(fold_in(seed, "loader", rank)),
+        prefetch_factor=BATCHES_AHEAD if workers else None,
+    )
+
+
+def batches(loader: DataLoader[Any]) -> Iterator[tuple[Batch, float]]:
+    """Yield each batch with the seconds that were spent waiting for it.
+
+    Raises:
+        SemivoxError: what a worker met while reading.
+        ResourceError: a worker process died.
+    """
+    iterator = _start(loader)
+    try:
+        while True:
+            started = time.perf_counter()
+            item = _next(iterator)
+            if item is None:
+                return
+            if isinstance(item, Exception):
+                raise item
+            yield item, time.perf_counter() - started
+    finally:
+        # An error keeps this frame alive; the workers are to leave now.
+        del iterator
+
+
+def _next(iterator: Iterator[Any]) -> Batch | Exception | None:
+    """The next batch, None at the end, or what went wrong: without the loader's own error, which holds on to it."""
+    try:
+        item = next(iterator)
+    except StopIteration:
+        return None
+    except (RuntimeError, OSError, EOFError) as error:
+        # The loader's own check, a connection that a dead worker reset, or a queue that ends.
+        return explain_deaths(getattr(iterator, "_workers", ())) or error
+    return item.error if isinstance(item, _Failure) else item
+
+
+def _start(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Start the workers, without the handler that would raise their death inside whatever runs at that moment.
+
+    The iterator looks after its workers whenever it waits, so their death is still noticed, where it can be told.
+    """
+    previous = signal.getsignal(signal.SIGCHLD)
+    iterator = iter(loader)
+    if signal.getsignal(signal.SIGCHLD) is not previous:
+        signal.signal(signal.SIGCHLD, previous or signal.SIG_DFL)
+    return iterator
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _start_worker(worker: int) -> None:
+    """One thread a worker; Ctrl-C is for the main process, which stops its workers itself."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,1 @@
+"""Generated scans and the story that `semivox demo` tells with them."""

@@ -1,0 +1,68 @@
+"""From a configuration to the things that train: launcher, method, optimizers."""
+
+from __future__ import annotations
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.strategies.ddp import DDPStrategy
+
+from semivox.config import EngineConfig, RunConfig
+from semivox.errors import ResourceError
+from semivox.imaging.plan import Plan
+from semivox.inference.precision import resolve_device, resolve_precision
+from semivox.methods import get_method
+from semivox.methods.base import Method
+from semivox.networks import check_patch_size, network_factory
+from semivox.types import Task
+
+
+def build_fabric(config: EngineConfig, *, turns: int) -> Fabric:
+    """The launcher: one process, several on this machine, or those that torchrun or SLURM started.
+
+    Args:
+        config: accelerator, devices, nodes and precision.
+        turns: number of turns of the method; with several, some parameters have no gradient in each of them.
+
+    Raises:
+        ResourceError: when the accelerator or the number of devices is not there.
+    """
+    device = resolve_device(config.accelerator)
+    if device.type == "cuda" and config.devices > torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise ResourceError("C8", "engine.devices", f"{config.devices} GPUs asked for, {found} found",
+                            "lower --devices")
+    precision = resolve_precision(config.precision, device)
+    parallel = config.devices * config.nodes > 1
+    strategy = DDPStrategy(find_unused_parameters=turns > 1) if parallel else "auto"
+    return Fabric(accelerator=device.type, devices=config.devices, num_nodes=config.nodes, strategy=strategy,
+                  precision="bf16-mixed" if precision == "bf16" else "32-true")
+
+
+def build_method(config: RunConfig, plan: Plan, labeled_cases: int) -> Method:
+    """A method with freshly initialized networks, drawn from torch's default generator.
+
+    Raises:
+        UsageError: when the network cannot take the patch or does not fit the plan's dimensions.
+    """
+    task = Task(plan.dimensions, len(plan.channels), plan.classes, labeled_cases)
+    network = config.network
+    patch_size = config.data.patch_size[: plan.dimensions]
+    check_patch_size(network.name, patch_size)
+    make_network = network_factory(network.name, task=task, width=network.width, decoder=network.decoder,
+                                   dropout=network.dropout, init=network.init, options=network.options,
+                                   patch_size=patch_size)
+    return get_method(config.method.name)(config.method, make_network, task)
+
+
+def memory_format(config: EngineConfig, dimensions: int) -> torch.memory_format:
+    """The layout of networks and images."""
+    if not config.channels_last:
+        return torch.contiguous_format
+    return torch.channels_last_3d if dimensions == 3 else torch.channels_last
+
+
+def to_memory_format(module: torch.nn.Module, layout: torch.memory_format, dimensions: int) -> None:
+    """Lay out the convolution weights of a module; everything of another rank stays as it is."""
+    for tensor in [*module.parameters(), *module.buffers()]:
+        if tensor.dim() == dimensions + 2:
+            tensor.data = tensor.data.to(memory_format=layout)

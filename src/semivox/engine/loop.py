@@ -1,0 +1,192 @@
+"""The training loop, all of it. A step: draw, forward, backward, update, housekeeping, log, save."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.wrappers import _FabricModule, _FabricOptimizer
+
+from semivox.config import RunConfig
+from semivox.data.loading import batches
+from semivox.engine.checkpoint import Snapshot, load_into, save_checkpoint
+from semivox.engine.logs import MetricsLog, Window
+from semivox.engine.optim import learning_rate, load_optimizer_tensors, optimizer_tensors, set_learning_rate
+from semivox.engine.rundir import RunDirectory
+from semivox.engine.stopping import StopRequest
+from semivox.engine.validation import Validator
+from semivox.errors import DivergedError, StoppedError
+from semivox.methods.base import Method
+from semivox.progress import Bar, track
+from semivox.seeding import seed_torch
+from semivox.types import Batch, Progress, StepOutput
+
+
+@dataclass(kw_only=True)
+class Training:
+    """Everything that the loop works with. ``step`` is the only thing that changes hands by value."""
+
+    run: RunDirectory
+    config: RunConfig
+    fabric: Fabric
+    method: Method
+    forward: _FabricModule
+    optimizers: dict[str, _FabricOptimizer]
+    case_names: tuple[str, ...]
+    loader: torch.utils.data.DataLoader
+    layout: torch.memory_format
+    stop: StopRequest
+    validator: Validator | None
+    log: MetricsLog | None
+    step: int = 0
+    window: Window = field(default_factory=Window)
+
+
+def fit(training: Training) -> None:
+    """Train from ``training.step`` to the end of the run, saving and logging on the way.
+
+    Raises:
+        DivergedError: the loss is not finite; the last good checkpoint stays.
+        StoppedError: a signal asked to stop; the run is saved and can be resumed.
+    """
+    engine, fabric = training.config.engine, training.fabric
+    stream = batches(training.loader)
+    with track("Training", total=engine.steps, unit="step", done=training.step) as bar:
+        while training.step < engine.steps:
+            progress = progress_at(training.config, training.step)
+            train_step(training, stream, progress)
+            training.step += 1
+            report(training, progress, bar)
+            stopping = training.step < engine.steps and agree_to_stop(training)
+            if stopping or training.step % engine.save_every == 0 or training.step == engine.steps:
+                save(training)
+            if stopping:
+                raise StoppedError("T15", training.run.path, f"stopped by {training.stop.signal_name or 'a signal'} "
+                                   f"after step {training.step} of {engine.steps}, everything is saved",
+                                   f"continue with `semivox resume {training.run.path}`")
+    fabric.barrier()
+
+
+def train_step(training: Training, stream: Iterator[tuple[Batch, float]], progress: Progress) -> None:
+    """One optimizer step of every turn, and the method's housekeeping."""
+    started = time.perf_counter()
+    drawn = [next(stream) for _ in range(training.config.engine.accumulate)]
+    parts = [to_device(training, batch) for batch, _ in drawn]
+    for turn in training.method.turns:
+        take_turn(training, parts, progress, turn)
+    with torch.no_grad():
+        training.method.after_step(progress)
+        if progress.step + 1 == progress.total:
+            training.method.after_stage(progress.stage)
+    training.window.add_step(seconds=time.perf_counter() - started, wait_s=sum(wait_s for _, wait_s in drawn),
+                             patches=sum(len(batch.case) for batch in parts) * training.fabric.world_size)
+
+
+def take_turn(training: Training, parts: list[Batch], progress: Progress, turn: str) -> None:
+    """Forward and backward of each batch, then one update of the turn's optimizer."""
+    config, fabric, optimizer = training.config, training.fabric, training.optimizers[turn]
+    for other in training.optimizers.values():
+        other.zero_grad(set_to_none=True)
+    for index, batch in enumerate(parts):
+        seed_torch(config.seed, "forward", progress.run_step, fabric.global_rank, turn, index)
+        with fabric.no_backward_sync(training.forward, enabled=index + 1 < len(parts)):
+            output: StepOutput = training.forward(batch, progress, turn)
+            require_finite(training, output, batch, progress)
+            fabric.backward(output.loss / len(parts))
+        training.window.add_output(output, share=1 / len(parts))
+    set_learning_rate(optimizer.optimizer, learning_rate(config.optimizer, progress))
+    if config.optimizer.clip_norm:
+        fabric.clip_gradients(training.forward, optimizer, max_norm=config.optimizer.clip_norm,
+                              error_if_nonfinite=False)
+    optimizer.step()
+
+
+def progress_at(config: RunConfig, run_step: int) -> Progress:
+    """Stage, step within the stage and step within the run of a run's step."""
+    start = 0
+    for stage in config.engine.stages:
+        if run_step < start + stage.steps:
+            return Progress(stage.name, run_step - start, stage.steps, run_step, config.engine.steps)
+        start += stage.steps
+    raise IndexError(f"step {run_step} is beyond the run's {config.engine.steps} steps")
+
+
+def to_device(training: Training, batch: Batch) -> Batch:
+    """Move a batch, images in the networks' memory format."""
+    moved: Batch = training.fabric.to_device(batch)
+    return moved._replace(image=moved.image.contiguous(memory_format=training.layout))
+
+
+def require_finite(training: Training, output: StepOutput, batch: Batch, progress: Progress) -> None:
+    """Stop before a loss that is not finite reaches the weights.
+
+    Raises:
+        DivergedError: names step, terms and cases.
+    """
+    if torch.isfinite(output.loss):
+        return
+    bad = [name for name, value in output.terms.items() if not torch.isfinite(value)] or ["loss"]
+    cases = ", ".join(dict.fromkeys(training.case_names[index] for index in batch.case.tolist()))
+    raise DivergedError("T9", training.run.path, f"{', '.join(bad)} is not finite at step {progress.run_step} "
+                        f"(cases {cases}); the last good checkpoint is kept",
+                        "lower optimizer.lr or set optimizer.clip_norm=1 in a new run, or look at these cases")
+
+
+def report(training: Training, progress: Progress, bar: Bar) -> None:
+    """Progress bar every step; a row of metrics and a validation when they are due."""
+    engine = training.config.engine
+    bar.advance()
+    last = training.step == engine.steps
+    if training.step % engine.log_every == 0 or last:
+        row = training.window.row(progress, learning_rate(training.config.optimizer, progress))
+        training.window = Window()
+        if training.log:
+            training.log.write(training.step, row)
+        bar.note(f"loss {row['loss']:.4f}")
+    if training.validator and training.log and (training.step % engine.validate_every == 0 or last):
+        training.log.write(training.step, {"validation": training.validator.score(training.method.predictor())})
+
+
+def agree_to_stop(training: Training) -> bool:
+    """Whether any process was asked to stop; all of them then stop at the same step."""
+    asked = bool(training.stop)
+    if training.fabric.world_size == 1:
+        return asked
+    return bool(training.fabric.strategy.reduce_boolean_decision(asked, all=False))
+
+
+def save(training: Training) -> None:
+    """Write a checkpoint from the first process.
+
+    Raises:
+        DivergedError: when a weight is not finite: such a state is never saved.
+    """
+    if training.fabric.is_global_zero and training.log:
+        tensors = {"method": training.method.state_dict()}
+        bad = [name for name, value in tensors["method"].items() if not torch.isfinite(value).all()]
+        if bad:
+            raise DivergedError("T9", training.run.path, f"weights are not finite after step {training.step} "
+                                f"({', '.join(bad[:3])}); the last good checkpoint is kept",
+                                "lower optimizer.lr or set optimizer.clip_norm=1 in a new run")
+        tensors |= {f"optimizer-{turn}": optimizer_tensors(optimizer.optimizer)
+                    for turn, optimizer in training.optimizers.items()}
+        state = {"step": training.step, "metrics_bytes": training.log.commit()}
+        save_checkpoint(training.run.checkpoints, training.step, Snapshot(tensors, state))
+    training.fabric.barrier()
+
+
+def restore(training: Training, snapshot: Snapshot) -> None:
+    """Put a checkpoint into the method and its optimizers."""
+    load_into(training.method, snapshot.tensors["method"], "checkpoint")
+    for turn, optimizer in training.optimizers.items():
+        load_optimizer_tensors(optimizer.optimizer, snapshot.tensors[f"optimizer-{turn}"])
+    training.step = snapshot.state["step"]
+
+
+def say(text: str) -> None:
+    """A line for the person who watches."""
+    sys.stderr.write(text + "\n")

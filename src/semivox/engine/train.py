@@ -1,0 +1,185 @@
+"""Start a run, or continue one: everything between the command line and the loop."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from safetensors.torch import save_file
+
+from semivox.config import RunConfig
+from semivox.data.loading import build_loader
+from semivox.data.splits import Split, choose_split
+from semivox.data.store import Store
+from semivox.engine.build import build_fabric, build_method, memory_format, to_memory_format
+from semivox.engine.checkpoint import Snapshot, load_latest
+from semivox.engine.environment import describe_environment
+from semivox.engine.logs import MetricsLog
+from semivox.engine.loop import Training, fit, restore, save, say
+from semivox.engine.optim import build_optimizer
+from semivox.engine.rundir import RunDirectory, create_run, lock_run, refuse_existing, require_same_store
+from semivox.engine.stopping import StopRequest, stop_on_signals
+from semivox.engine.validation import Validator
+from semivox.fsio import atomic_file, read_json, write_json
+from semivox.inference.precision import resolve_device, resolve_precision
+from semivox.inference.sliding import Execution
+from semivox.inference.windows import Window
+from semivox.methods import get_method
+from semivox.seeding import seed_torch
+
+
+def start_run(store: Store, path: Path, config: RunConfig) -> RunDirectory:
+    """Train a new run to its end.
+
+    Args:
+        store: the prepared dataset.
+        path: run directory; must not exist or be empty.
+        config: resolved configuration.
+
+    Returns:
+        The finished run.
+    """
+    if is_first_process():
+        refuse_existing(path)
+    split = choose_split(store, labeled=config.data.labeled, draw=config.data.labeled_draw,
+                         validation=config.data.validation)
+    config = replace(config, engine=replace(config.engine, precision=precision_of(config)))  # type: ignore[arg-type]
+    fabric = launch(config)
+    origin = {"store": str(store.path.resolve()), "store_digest": store.digest, "name": store.name,
+              "split": {name: list(cases) for name, cases in split._asdict().items()}}
+    run = create_run(path, config, store.plan, origin) if fabric.is_global_zero else RunDirectory(path)
+    fabric.barrier()
+    train(fabric, run, store, split=split, snapshot=None)
+    return run
+
+
+def resume_run(path: Path, store_path: Path | None = None) -> bool:
+    """Continue a stopped run to its end.
+
+    Args:
+        path: run directory.
+        store_path: where the store is now, if it was moved.
+
+    Returns:
+        False when the run was finished before; nothing is touched then.
+
+    Raises:
+        CheckpointError: no usable checkpoint, or the store has changed.
+    """
+    run = RunDirectory(path)
+    config = run.read_config()
+    if run.finished():
+        return False
+    snapshot, passed_over = load_latest(run.checkpoints)
+    for line in passed_over:
+        say(f"WARNING SVX-K1  {line}.")
+    store = Store.open(store_path or Path(read_json(run.run)["store"]))
+    origin = require_same_store(run, store.digest)
+    split = Split(**{name: tuple(cases) for name, cases in origin["split"].items()})
+    fabric = launch(config)
+    # results depend on the number of threads: go on with the number that the run was started with
+    torch.set_num_threads(read_json(run.environment)["threads"])
+    train(fabric, run, store, split=split, snapshot=snapshot)
+    return True
+
+
+def launch(config: RunConfig) -> Fabric:
+    """Start the processes of a run and set its number of threads."""
+    fabric = build_fabric(config.engine, turns=len(get_method(config.method.name).turns))
+    fabric.launch()
+    if config.engine.threads:
+        torch.set_num_threads(config.engine.threads)
+    return fabric
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that the user started (or torchrun's first)."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def train(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, snapshot: Snapshot | None) -> None:
+    """Assemble the parts, run the loop under the run's lock, write the deployed weights."""
+    if not fabric.is_global_zero:
+        _fit(fabric, run, store, split=split, snapshot=snapshot)
+        return
+    with lock_run(run):
+        _fit(fabric, run, store, split=split, snapshot=snapshot)
+
+
+def _fit(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, snapshot: Snapshot | None) -> None:
+    config = run.read_config()
+    with stop_on_signals() as stop:
+        training = assemble(fabric, run, store, split=split, stop=stop, snapshot=snapshot)
+        if fabric.is_global_zero:
+            write_json(run.environment, describe_environment(precision=precision_of(config),
+                                                             world_size=fabric.world_size))
+        if snapshot is None:
+            save(training)
+        fit(training)
+        if fabric.is_global_zero:
+            write_weights(run, training.method.predictor())
+        fabric.barrier()
+    if training.log:
+        training.log.close()
+
+
+def assemble(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, stop: StopRequest,
+             snapshot: Snapshot | None) -> Training:
+    """Build method, optimizers, loader, validator and log, and restore a snapshot into them."""
+    config, plan = run.read_config(), store.plan
+    seed_torch(config.seed, "init")
+    method = build_method(config, plan, len(split.labeled))
+    layout = memory_format(config.engine, plan.dimensions)
+    to_memory_format(method, layout, plan.dimensions)
+    optimizers = [build_optimizer(method.parameters_for(turn), config.optimizer) for turn in method.turns]
+    compiled: Any = torch.compile(method) if config.engine.compile else method
+    forward, *wrapped = fabric.setup(compiled, *optimizers)
+    state: dict[str, Any] = snapshot.state if snapshot else {"step": 0, "metrics_bytes": 0}
+    first = fabric.is_global_zero
+    log = None
+    if first:
+        log = MetricsLog(run.metrics, run.tensorboard, position=state["metrics_bytes"], first_step=state["step"])
+    training = Training(
+        run=run, config=config, fabric=fabric, method=method, forward=forward,
+        optimizers=dict(zip(method.turns, wrapped, strict=True)), case_names=(*split.labeled, *split.unlabeled),
+        loader=loader_for(store, split, config, fabric=fabric, step=state["step"]), layout=layout, stop=stop,
+        validator=validator_for(store, split, config) if first and split.validation else None,
+        log=log)
+    if snapshot:
+        restore(training, snapshot)
+    return training
+
+
+def loader_for(store: Store, split: Split, config: RunConfig, *, fabric: Fabric,
+               step: int) -> torch.utils.data.DataLoader:
+    """The loader of the batches that are still to come."""
+    data, engine = config.data, config.engine
+    return build_loader(
+        store, split, labeled_per_batch=data.labeled_per_batch, unlabeled_per_batch=data.unlabeled_per_batch,
+        patch_size=data.patch_size, dimensions=store.plan.dimensions, augmentation=data.augmentation,
+        foreground_fraction=data.foreground_fraction, seed=config.seed, rank=fabric.global_rank,
+        world_size=fabric.world_size, first_batch=step * engine.accumulate,
+        batches=(engine.steps - step) * engine.accumulate, workers=data.workers)
+
+
+def validator_for(store: Store, split: Split, config: RunConfig) -> Validator:
+    """The validator of a run, with the plan's sliding window."""
+    device = resolve_device(config.engine.accelerator)
+    execution = Execution(precision=precision_of(config), device=device)
+    return Validator(store, split.validation, Window.from_plan(store.plan), execution)
+
+
+def precision_of(config: RunConfig) -> str:
+    """The precision that the run computes in, ``auto`` resolved for this machine."""
+    return resolve_precision(config.engine.precision, resolve_device(config.engine.accelerator))
+
+
+def write_weights(run: RunDirectory, predictor: torch.nn.Module) -> None:
+    """Write the deployed networks; the file's existence says that the run is finished."""
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in predictor.state_dict().items()}
+    with atomic_file(run.weights) as temporary:
+        save_file(tensors, temporary)

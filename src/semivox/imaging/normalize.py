@@ -1,0 +1,53 @@
+"""Bring the intensities of a scan to the range that the network was planned for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semivox.imaging.plan import ChannelPlan
+
+FLAT = float(np.finfo(np.float32).eps)
+"""A spread below this share of the mean is rounding."""
+
+
+def normalize(array: NDArray[np.float32], plan: ChannelPlan) -> NDArray[np.float32]:
+    """Normalize one channel by the scheme of its plan.
+
+    ``zscore``: (x - mean) / std of this scan. ``ct``: clipped to the data set's 0.5 and 99.5 percentiles, then
+    (x - mean) / std of the data set. ``minmax``: this scan's minimum to 0 and maximum to 1. ``none``: unchanged.
+    A scan (or a plan) without spread gives zeros: ``check`` reports such scans.
+
+    Args:
+        array: (X, Y, Z); it is not changed.
+        plan: scheme and numbers of the channel.
+
+    Returns:
+        (X, Y, Z) float32.
+    """
+    if plan.scheme == "none":
+        return array.astype(np.float32, copy=False)
+    if plan.scheme == "ct":
+        clipped = np.clip(array, plan.percentile_00_5, plan.percentile_99_5)
+        return _shift_and_scale(clipped, plan.mean, plan.std)
+    if plan.scheme == "minmax":
+        low, high = float(array.min()), float(array.max())
+        return _shift_and_scale(array, low, high - low)
+    return _shift_and_scale(array, *_mean_and_std(array))
+
+
+def _mean_and_std(array: NDArray[np.float32]) -> tuple[float, float]:
+    """Mean and standard deviation in float64, without a float64 copy of the scan."""
+    mean = float(array.mean(dtype=np.float64))
+    squares = math.fsum(float(np.square(plane - mean, dtype=np.float64).sum()) for plane in array)
+    return mean, math.sqrt(squares / array.size)
+
+
+def _shift_and_scale(array: NDArray[np.float32], shift: float, scale: float) -> NDArray[np.float32]:
+    if scale <= FLAT * abs(shift) or scale == 0:
+        return np.zeros(array.shape, dtype=np.float32)
+    result = array.astype(np.float32) - np.float32(shift)
+    result /= np.float32(scale)
+    return result

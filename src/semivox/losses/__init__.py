@@ -1,0 +1,1 @@
+"""Loss functions of tensors: functions without state, computed in float32 also under autocast."""

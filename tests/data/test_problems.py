@@ -1,0 +1,77 @@
+"""Findings: one line each, whatever a file is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from semivox.data.problems import Problem, count_of, first_names, from_error, printable, raise_on_error, relative
+from semivox.errors import InputError
+
+ERROR = Problem("D4", "error", "labelsTr/x.nii.gz", "this mask has no image", "add the image")
+WARNING = Problem("D7", "warning", "a", "the same voxels appear 2 times", "keep one")
+
+
+def test_a_line_has_severity_code_subject_problem_and_fix() -> None:
+    assert ERROR.line() == "ERROR SVX-D4  labelsTr/x.nii.gz: this mask has no image.  Fix: add the image."
+    assert WARNING.line().startswith("WARNING SVX-D7  a: ")
+
+
+def test_a_line_equals_that_of_the_exception_with_the_same_content() -> None:
+    assert ERROR.line() == str(InputError(*ERROR[:1], *ERROR[2:]))
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    ("a\nb", "a\\nb"), ("\x1b[31mred", "\\x1b[31mred"), ("\u202egpj", "\\u202egpj"), ("\udcff", "\\udcff"),
+    ("Größe 腎臓", "Größe 腎臓")])
+def test_control_characters_are_escaped_and_letters_are_not(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    printable(text).encode("utf-8")
+
+
+def test_a_file_name_cannot_break_the_line() -> None:
+    line = ERROR._replace(subject="imagesTr/x\ny\x1b]0;.nii").line()
+    assert "\n" not in line
+    assert "\x1b" not in line
+
+
+def test_an_error_becomes_a_finding_relative_to_the_root() -> None:
+    error = InputError("I1", Path("/data/set/imagesTr/x.nii"), "too short", "copy it again")
+    assert from_error(error, Path("/data/set")) == Problem("I1", "error", "imagesTr/x.nii", "too short",
+                                                           "copy it again")
+    assert from_error(InputError("D5", "case x", "p", "f"), Path("/data")).subject == "case x"
+
+
+def test_an_error_about_a_relative_root_is_relative_to_it_as_well() -> None:
+    assert from_error(InputError("I1", "data/imagesTr/x.nii", "p", "f"), Path("data")).subject == "imagesTr/x.nii"
+
+
+def test_a_path_outside_the_root_stays_whole() -> None:
+    assert relative(Path("/other/x"), Path("/data")) == "/other/x"
+
+
+def test_first_names_says_how_many_more() -> None:
+    assert first_names("abcdefg") == "a, b, c, d, e and 2 more"
+    assert first_names("ab") == "a, b"
+
+
+def test_counts_have_the_right_number() -> None:
+    assert [count_of(1, "case"), count_of(0, "case"), count_of(3, "class")] == ["1 case", "0 cases", "3 classes"]
+
+
+def test_warnings_alone_raise_nothing() -> None:
+    raise_on_error([WARNING])
+
+
+def test_the_first_error_is_raised_with_the_number_of_others() -> None:
+    with pytest.raises(InputError, match=r"no image \(1 more error: `semivox check` lists all\)") as caught:
+        raise_on_error([WARNING, ERROR, ERROR._replace(code="I1")])
+    assert caught.value.code == "D4"
+    assert caught.value.exit_code == 3
+
+
+def test_a_single_error_is_raised_as_it_is() -> None:
+    with pytest.raises(InputError) as caught:
+        raise_on_error([ERROR])
+    assert str(caught.value) == ERROR.line()

@@ -1,0 +1,102 @@
+"""Splits are pure functions of the store's lists, and their JSON refuses contradictions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from semivox.data.splits import Split, choose_split, load_split, save_split
+from semivox.data.store import Store, StoredCase, case_to_json
+from semivox.errors import InputError, UsageError
+from semivox.imaging.geometry import Geometry
+from semivox.imaging.plan import ChannelPlan, Plan
+
+GEOMETRY = Geometry((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+PLAN = Plan(recipe="auto", dimensions=3, channels=(ChannelPlan(name="MR", scheme="none", mean=0.0, std=1.0,
+            percentile_00_5=0.0, percentile_99_5=1.0),), class_names=("background", "organ"), spacing_mm=None,
+            spacing_known=True, patch_size=(16, 16, 16), labeled_per_batch=2, unlabeled_per_batch=2, network="vnet")
+
+
+def store(train_order, *, labeled, unlabeled=(), test=()) -> Store:
+    cases = [StoredCase(name, "train" if name in labeled else "unlabeled", (8, 8, 8), name in labeled, GEOMETRY)
+             for name in sorted({*train_order, *labeled, *unlabeled})]
+    cases += [StoredCase(name, "test", (8, 8, 8), True, GEOMETRY) for name in test]
+    manifest = {"name": "n", "digest": "d", "train_order": list(train_order), "failed": [], "test_files": {},
+                "cases": [case_to_json(case) for case in cases]}
+    return Store(Path("store"), manifest, PLAN)
+
+
+ORDER = ("d", "b", "a", "c", "e")
+FIVE = store(ORDER, labeled=ORDER, unlabeled=("u1", "u2"), test=("t1", "t2"))
+
+
+def test_the_first_of_the_train_list_are_labeled_and_the_rest_is_unlabeled():
+    assert choose_split(FIVE, labeled=2, draw=None, validation=0) == Split(
+        ("d", "b"), ("a", "c", "e", "u1", "u2"), (), ("t1", "t2"))
+
+
+def test_validation_cases_come_from_the_end_and_their_images_stay_unlabeled():
+    split = choose_split(FIVE, labeled=2, draw=None, validation=2)
+    assert split.validation == ("c", "e")
+    assert split.labeled == ("d", "b")
+    assert split.unlabeled == ("a", "c", "e", "u1", "u2")
+
+
+def test_no_number_takes_every_label_that_is_not_for_validation():
+    assert choose_split(FIVE, labeled=None).labeled == ORDER
+    assert choose_split(FIVE, labeled=None, validation=1).labeled == ("d", "b", "a", "c")
+
+
+def test_cases_of_the_train_list_without_label_are_passed_over():
+    partly = store(ORDER, labeled=("b", "c", "e"))
+    split = choose_split(partly, labeled=2, validation=1)
+    assert (split.labeled, split.validation, split.unlabeled) == (("b", "c"), ("e",), ("d", "a", "e"))
+
+
+def test_a_draw_is_seeded_and_never_takes_validation_cases():
+    names = tuple(f"c{i:02d}" for i in range(30))
+    big = store(names, labeled=names)
+    draws = {seed: choose_split(big, labeled=5, draw=seed, validation=10) for seed in range(20)}
+    assert draws[0] == choose_split(big, labeled=5, draw=0, validation=10)
+    assert len({split.labeled for split in draws.values()}) > 10
+    for split in draws.values():
+        assert len(set(split.labeled)) == 5
+        assert not set(split.labeled) & set(names[-10:])
+        assert set(split.labeled) | set(split.unlabeled) == set(names)
+        assert not set(split.labeled) & set(split.unlabeled)
+
+
+@pytest.mark.parametrize(("labeled", "validation", "message"), [
+    (6, 0, "has 5"), (5, 1, r"has 4 \(1 more are kept for validation\).*1 to 4"), (0, 0, "0 labeled cases asked"),
+    (-1, 0, "-1 labeled"), (1, 5, "at most 4"), (1, -1, "-1 validation")])
+def test_impossible_numbers_say_the_maximum(labeled, validation, message):
+    with pytest.raises(UsageError, match=message):
+        choose_split(FIVE, labeled=labeled, validation=validation)
+
+
+def test_a_store_without_labels_says_so():
+    with pytest.raises(UsageError, match="no training case has a label"):
+        choose_split(store((), labeled=(), unlabeled=("u",)), labeled=None)
+
+
+def test_json_gives_the_split_back(tmp_path):
+    split = choose_split(FIVE, labeled=2, validation=1)
+    save_split(tmp_path / "split.json", split)
+    assert load_split(tmp_path / "split.json") == split
+    assert json.loads((tmp_path / "split.json").read_text())["format"] == 1
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"labeled": ["a", "t"]}, "both in 'labeled' and in 'test'"), ({"labeled": ["b"]}, "'labeled' and in 'unlabeled'"),
+    ({"labeled": ["v"], "unlabeled": ["b"]}, "'labeled' and in 'validation'"),
+    ({"unlabeled": ["t"]}, "'unlabeled' and in 'test'"),
+    ({"test": ["v"]}, "'test'"), ({"labeled": ["a", "a"]}, "twice"), ({"format": 2}, "format 1"),
+    ({"extra": []}, "extra"),
+    ({"test": "t"}, "not a list"), ({"test": [1]}, "not a list")])
+def test_contradictions_in_json_are_refused(tmp_path, change, message):
+    content = {"format": 1, "labeled": ["a"], "unlabeled": ["b", "v"], "validation": ["v"], "test": ["t"]}
+    (tmp_path / "split.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(InputError, match=message):
+        load_split(tmp_path / "split.json")
