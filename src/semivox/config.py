@@ -141,6 +141,10 @@ class RunConfig:
         if total != self.engine.steps:
             raise UsageError("C3", "engine.stages", f"stages sum to {total} steps, engine.steps is {self.engine.steps}",
                              "set both, or engine.steps alone: stages without a value follow it")
+        if get_method(self.method.name).uses_unlabeled and not self.data.unlabeled_per_batch:
+            raise UsageError("D13", "data.unlabeled_per_batch",
+                             f"found 0, {self.method.name} learns from unlabeled patches",
+                             "set it to 1 or more, or use --method supervised")
 
 
 SECTIONS = {"network": NetworkConfig, "data": DataConfig, "optimizer": OptimizerConfig, "engine": EngineConfig}

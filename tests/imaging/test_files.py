@@ -27,6 +27,8 @@ from semivox.imaging.geometry import Geometry, max_corner_distance_mm
 
 GEOMETRY = Geometry((0.5, 0.75, 2.0), (11.0, -7.0, 3.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
 
+DTYPES = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64"]
+
 
 @pytest.mark.parametrize(
     ("name", "parts"),
@@ -64,7 +66,7 @@ def test_other_programs_read_what_we_write(make_scan, volume, oblique, ending):
 
 
 @pytest.mark.parametrize("ending", IMAGE_ENDINGS)
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64", "int64"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("compressed", [True, False])
 def test_we_read_what_simpleitk_writes(tmp_path, oblique, ending, dtype, compressed):
     array = (np.random.default_rng(1).normal(60, 20, (4, 5, 6))).astype(dtype)

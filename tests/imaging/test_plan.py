@@ -106,6 +106,7 @@ def test_the_plan_cannot_be_changed():
 
 def test_importing_the_plan_loads_nothing_heavy():
     code = ("import sys, semivox.imaging.plan;"
-            "heavy = {'torch', 'numpy', 'scipy', 'SimpleITK', 'nibabel', 'pydantic'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)")
+            "heavy = {'torch', 'numpy', 'scipy', 'SimpleITK', 'nibabel', 'pydantic'} & set(sys.modules);"
+            "sys.exit(str(heavy) if heavy else 0)")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

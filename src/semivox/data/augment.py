@@ -122,8 +122,10 @@ def cut(array: np.ndarray, view: View, patch: tuple[int, ...], *, out: np.ndarra
         ``out``, or a new contiguous array (..., *patch) of the array's type. Padding is zero.
     """
     shape = turned_shape(array.shape[-SPACE:], view.turn)
-    lows = [max(start, 0) for start in view.start]
-    highs = [min(start + size, side) for start, size, side in zip(view.start, patch, shape, strict=True)]
+    # A tiny patch can lie wholly in the padding: the box then is empty.
+    lows = [min(max(start, 0), side) for start, side in zip(view.start, shape, strict=True)]
+    ends = [start + size for start, size in zip(view.start, patch, strict=True)]
+    highs = [min(max(end, 0), side) for end, side in zip(ends, shape, strict=True)]
     x, y, z = _source_box(lows, highs, shape, view.turn)
     block = _turn(array[..., x, y, z], view.turn)
     x, y, z = (slice(low - at, high - at) for low, high, at in zip(lows, highs, view.start, strict=True))

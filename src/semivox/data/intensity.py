@@ -38,7 +38,8 @@ def _augment_channel(channel: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
 def blur(channel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Gaussian blur with sigma 0.5..1.25 voxels."""
-    return ndimage.gaussian_filter(channel, rng.uniform(*BLUR_SIGMA_VOXELS), mode="nearest", truncate=3.0)
+    sigma = rng.uniform(*BLUR_SIGMA_VOXELS)
+    return np.asarray(ndimage.gaussian_filter(channel, sigma, mode="nearest", truncate=3.0))
 
 
 def low_resolution(channel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -62,24 +63,24 @@ def gamma(channel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     deviation = float(changed.std())
     if deviation == 0:
         return channel
-    return (changed - changed.mean()) * (float(channel.std()) / deviation) + channel.mean()
+    return np.asarray((changed - changed.mean()) * (float(channel.std()) / deviation) + channel.mean())
 
 
 def contrast(channel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Scale the distance to the channel's mean by 0.6..1.6, clipped to the channel's range."""
     changed = (channel - channel.mean()) * np.float32(rng.uniform(*CONTRAST)) + channel.mean()
-    return np.clip(changed, channel.min(), channel.max())
+    return np.asarray(np.clip(changed, channel.min(), channel.max()))
 
 
 def brightness(channel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Add up to half a standard deviation of the channel."""
-    return channel + np.float32(rng.uniform(*BRIGHTNESS_STDS) * channel.std())
+    return np.asarray(channel + np.float32(rng.uniform(*BRIGHTNESS_STDS) * channel.std()))
 
 
 def gaussian_noise(channel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Add white noise of up to 0.15 standard deviations of the channel."""
     strength = np.float32(rng.uniform(*NOISE_STDS) * channel.std())
-    return channel + strength * rng.standard_normal(channel.shape, dtype=np.float32)
+    return np.asarray(channel + strength * rng.standard_normal(channel.shape, dtype=np.float32))
 
 
 def _stretch(array: np.ndarray, axis: int, at: np.ndarray) -> np.ndarray:
@@ -88,7 +89,8 @@ def _stretch(array: np.ndarray, axis: int, at: np.ndarray) -> np.ndarray:
     below = np.floor(at).astype(int)
     above = np.minimum(below + 1, array.shape[axis] - 1)
     share = (at - below).astype(np.float32).reshape([-1 if axis == i else 1 for i in range(array.ndim)])
-    return np.take(array, below, axis=axis) * (1 - share) + np.take(array, above, axis=axis) * share
+    blend = np.take(array, below, axis=axis) * (1 - share) + np.take(array, above, axis=axis) * share
+    return np.asarray(blend)
 
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]

@@ -216,7 +216,7 @@ def _start(loader: DataLoader[Any]) -> Iterator[Any]:
     return iterator
 
 
-def _as_it_is(item: Any) -> Any:
+def _as_it_is(item: object) -> object:
     return item
 
 

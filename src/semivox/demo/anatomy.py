@@ -161,17 +161,17 @@ def _ellipsoid(space: Field, center: object, semi: object, rotation: Field | Non
     """Signed distance (first order) to an ellipsoid; exact enough near its surface."""
     offset = space - _vector(center)[:, None, None, None]
     if rotation is not None:
-        offset = np.tensordot(rotation.astype(np.float32), offset, axes=1)
+        offset = np.tensordot(rotation, offset, axes=1)
     radii = _vector(semi)[:, None, None, None]
     level = np.sqrt(np.sum((offset / radii) ** 2, axis=0))
     slope = np.sqrt(np.sum((offset / radii**2) ** 2, axis=0))
-    return level * (level - 1) / np.maximum(slope, 1e-3)
+    return np.asarray(level * (level - 1) / np.maximum(slope, 1e-3))
 
 
 def _superellipse(space: Field, semi: tuple[float, float]) -> Field:
     """Signed distance (first order) to an endless cylinder with a rounded-rectangle section."""
     x, y = np.abs(space[0]) / semi[0], np.abs(space[1]) / semi[1]
-    return ((x**2.6 + y**2.6) ** np.float32(1 / 2.6) - 1) * min(semi)
+    return np.asarray(((x**2.6 + y**2.6) ** np.float32(1 / 2.6) - 1) * min(semi))
 
 
 def _tube(space: Field, path: list[Vector], radii: tuple[float, float]) -> Field:
@@ -209,7 +209,7 @@ def _rotation(degrees: Vector) -> Field:
     about_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     about_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
     about_z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
+    return np.asarray(about_z @ about_y @ about_x, np.float32)
 
 
 def _vector(*values: object) -> Vector:

@@ -39,9 +39,9 @@ class ScanSettings:
     """Images of the same body with other contrasts."""
     seed: int = 0
     difficulty: float = 1.0
-    """Strength of noise, bias field and differences between bodies and contrasts; 0 gives clean copies of one body."""
+    """Strength of noise, bias field and differences between bodies and contrasts; 0 gives noiseless scans of nearly the same body."""
     spacing_jitter: float = 0.0
-    """Relative range by which spacing differs between scans, in-plane and across apart; the field of view is kept."""
+    """Relative range by which spacing differs between scans (in-plane, and across); the field of view is kept."""
     direction: tuple[float, ...] = UPRIGHT
     """Direction cosines of the voxel axes (LPS, row-major 3 x 3), for example of an oblique scan."""
 
@@ -146,7 +146,7 @@ def _acquire(
     blurred = ndimage.gaussian_filter(clean, rng.uniform(0.45, 0.8))
     noise = rng.standard_normal((2, *shape), dtype=np.float32) * np.float32(rng.uniform(0.03, 0.08) * difficulty)
     measured = np.hypot(blurred + noise[0], noise[1])
-    return np.round(measured * np.float32(rng.uniform(250, 900))).astype(np.float32)
+    return np.asarray(np.round(measured * np.float32(rng.uniform(250, 900))), np.float32)
 
 
 def _paint(
@@ -174,9 +174,9 @@ def _paint(
 
 
 def _heart_sac(anatomy: Anatomy) -> np.ndarray:
-    """Muscle of 3 mm around the chambers (not around the veins, which run bare through the lungs)."""
+    """Muscle around the chambers: 5 mm around the ventricle, 1 to 2 mm around the others."""
     atrium, ventricle, _, right, outflow = anatomy.structures
-    return np.minimum.reduce([ventricle - 5, right - 2, outflow - 2, atrium - 1.2])
+    return np.asarray(np.minimum.reduce([ventricle - 5, right - 2, outflow - 2, atrium - 1.2]))
 
 
 def _write_channels(folder: Path, name: str, ending: str, scan: GeneratedScan) -> None:

@@ -47,7 +47,7 @@ def build_method(config: RunConfig, plan: Plan, labeled_cases: int) -> Method:
     task = Task(plan.dimensions, len(plan.channels), plan.classes, labeled_cases)
     network = config.network
     patch_size = config.data.patch_size[: plan.dimensions]
-    check_patch_size(network.name, patch_size)
+    check_patch_size(network.name, patch_size, network.options)
     make_network = network_factory(network.name, task=task, width=network.width, decoder=network.decoder,
                                    dropout=network.dropout, init=network.init, options=network.options,
                                    patch_size=patch_size)

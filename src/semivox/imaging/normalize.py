@@ -41,7 +41,8 @@ def normalize(array: NDArray[np.float32], plan: ChannelPlan) -> NDArray[np.float
 def _mean_and_std(array: NDArray[np.float32]) -> tuple[float, float]:
     """Mean and standard deviation in float64, without a float64 copy of the scan."""
     mean = float(array.mean(dtype=np.float64))
-    squares = math.fsum(float(np.square(plane - mean, dtype=np.float64).sum()) for plane in array)
+    planes = np.moveaxis(array, int(np.argmax(np.abs(array.strides))), 0)  # each plane is near in memory
+    squares = math.fsum(float(np.square(plane - mean, dtype=np.float64).sum()) for plane in planes)
     return mean, math.sqrt(squares / array.size)
 
 

@@ -1,0 +1,102 @@
+"""The whole story on generated scans: every step is a command that works the same on your own data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from semivox.demo.scans import write_dataset
+from semivox.errors import UsageError
+from semivox.fsio import read_json, write_json
+from semivox.progress import format_duration
+
+METHODS = ("supervised", "mean_teacher")
+LABELED = 4
+SCANS = {"train": 20, "labeled": LABELED, "test": 8, "shape": [80, 80, 56], "seed": 0}
+MARKER = "demo.json"
+
+RunCommand = Callable[[Sequence[str]], int]
+"""Runs a semivox command line and returns its exit code."""
+
+
+class Score(NamedTuple):
+    """What a method reached on the test scans."""
+
+    method: str
+    dice_percent: float
+    dice_std_percent: float
+    hd95_mm: float
+    missed: int
+    overlay: Path
+
+
+def tell_story(folder: Path, run_command: RunCommand, *, steps: int, say: Callable[[str], None]) -> list[Score]:
+    """Generate scans, check, prepare, train two methods on the same labels, predict, evaluate.
+
+    A second call on the same folder continues where the first one stopped.
+
+    Args:
+        folder: where everything goes.
+        run_command: runs one command line.
+        steps: optimizer steps of each training.
+        say: prints a line.
+
+    Raises:
+        UsageError: when the folder holds something else, or a demo of another length.
+    """
+    started = time.monotonic()
+    data, store = folder / "data", folder / "store"
+    claim(folder, {"scans": SCANS, "steps": steps})
+    if not (data / "dataset.json").is_file():
+        say(f"generating {SCANS['train'] + SCANS['test']} scans, {LABELED} of the training scans with a label: {data}")
+        write_dataset(data, train=SCANS["train"], labeled=LABELED, test=SCANS["test"], shape=tuple(SCANS["shape"]),
+                      seed=SCANS["seed"])
+
+    def command(*words: object) -> None:
+        line = [str(word) for word in words]
+        say(f"\n$ semivox {' '.join(line)}")
+        code = run_command(line)
+        if code:
+            raise UsageError("C7", "demo", f"`semivox {line[0]}` ended with exit code {code}",
+                             "see the line above; `semivox demo` continues where it stopped")
+
+    command("check", data)
+    command("prepare", data, store)
+    for method in METHODS:
+        run, predictions, scores = folder / "runs" / method, folder / "predictions" / method, folder / "scores" / method
+        if (run / "config.json").is_file():
+            command("resume", run)
+        else:
+            command("train", store, run, "--method", method, "--labeled", LABELED, "--steps", steps)
+        command("predict", run, store / "imagesTs", predictions, "--overwrite")
+        command("evaluate", predictions, store / "labelsTs", "--out", scores, "--images", store / "imagesTs",
+                "--overwrite")
+    say(f"\nall of it took {format_duration(time.monotonic() - started)}")
+    return [read_score(method, folder / "scores" / method) for method in METHODS]
+
+
+def claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Mark a new folder as a demo's, or recognize an earlier demo with the same settings.
+
+    Raises:
+        UsageError: when the folder holds anything else.
+    """
+    marker = folder / MARKER
+    if marker.is_file() and read_json(marker) == settings:
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError("C6", folder, "exists and is not a demo with these settings", "name a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(marker, settings)
+
+
+def read_score(method: str, scores: Path) -> Score:
+    """The headline of an evaluation: mean and standard deviation over cases, foreground classes averaged."""
+    summary = read_json(scores / "summary.json")
+    cases = [list(case["metrics"].values()) for case in summary["metric_per_case"]]
+    dice = [mean(100 * found["dice"] for found in case) for case in cases]
+    hd95_mm = [mean(found["hd95_mm"] for found in case) for case in cases]
+    return Score(method, mean(dice), stdev(dice), mean(hd95_mm), summary["n_missed"], scores / "overlay.png")
