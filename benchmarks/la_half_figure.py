@@ -1,6 +1,6 @@
 """Draw docs/benchmarks/la-half.png: learning curves of all runs in results/la_half_curves.json.
 
-    python benchmarks/la_half_figure.py
+python benchmarks/la_half_figure.py
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def main() -> None:
         style = ":" if small_batch else "-" if rest.endswith("seed_0") else "--"
         label = f"{method}{', 2 patches' if small_batch else ''}, seed {rest[-1]}"
         loss.plot(*zip(*found["loss"], strict=True), style, color=COLORS[method], lw=1, alpha=0.8, label=label)
-        dice.plot(*zip(*found["validation_dice"], strict=True), style, color=COLORS[method], marker="o", ms=3, label=label)
+        points = zip(*found["validation_dice"], strict=True)
+        dice.plot(*points, style, color=COLORS[method], marker="o", ms=3, label=label)
     loss.set(xlabel="step", ylabel="training loss (mean of 10 steps)", ylim=(0, None))
     dice.set(xlabel="step", ylabel="Dice % of the 10 validation cases", ylim=(30, 100))
     for axes in (loss, dice):

@@ -1,6 +1,6 @@
 """Seconds per training step: a bare PyTorch loop against the engine, side by side, for the same work.
 
-    python benchmarks/step_time.py STORE [--method supervised] [--blocks 5] [--steps 20]
+    python benchmarks/step_time.py STORE [--blocks 5] [--steps 20]
 
 Both train the same V-Net on 4 labeled patches of the store's patch size with Dice + cross-entropy, SGD, bf16 autocast
 and channels-last weights. The bare loop holds all scans in memory and cuts its patches itself; the engine reads them
@@ -18,7 +18,7 @@ from statistics import median
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
+from torch.nn import functional
 
 from semivox.data.loading import batches
 from semivox.data.splits import choose_split

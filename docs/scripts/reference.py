@@ -42,6 +42,7 @@ MEANINGS = {
     "holds what was chosen.",
     "engine.accelerator": "auto: the GPU if there is one, else the CPU.",
     "engine.nodes": "Machines; with more than one, start the command with `torchrun`.",
+    "engine.stages": "Parts of the run in order, each `{\"name\": ..., \"steps\": ...}`; they sum to `engine.steps`.",
     "engine.validate_every": "Steps between two validations, when there are validation cases.",
     "engine.log_every": "Steps between two rows of `metrics.jsonl`; a row averages over them.",
     "stage.name": "Name that the method gives the stage.",
@@ -178,8 +179,9 @@ def first_line(cls: type) -> str:
 
 
 def cell(text: str) -> str:
-    """Text that fits into a table's cell: a bar ends it, and ``code`` of docstrings has one backtick here."""
-    return text.replace("``", "`").replace("|", "\\|")
+    """Text that fits into a table's cell: a bar would end it, ``<`` start a tag; ``code`` has one backtick here."""
+    parts = text.replace("``", "`").replace("|", "\\|").split("`")
+    return "`".join(part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(parts))
 
 
 CLI_INTRODUCTION = """# Command line
@@ -201,7 +203,8 @@ def verb(name: str, command: Any) -> Iterator[str]:
     """Usage, text, examples and parameters of one verb."""
     arguments = [parameter for parameter in command.params if parameter.opts[0] == parameter.name]
     options = [parameter for parameter in command.params if parameter.opts[0] != parameter.name]
-    yield f"```text\nsemivox {' '.join([name, *map(placeholder, arguments), '[OPTIONS]' * bool(options)])}\n```\n"
+    words = [name, *map(placeholder, arguments), *["[OPTIONS]"] * bool(options)]
+    yield f"```text\nsemivox {' '.join(words)}\n```\n"
     text, examples = split_examples(f"{command.help}\n\n{command.epilog or ''}")
     yield text + "\n"
     yield "\n".join(["```bash", *examples, "```\n"])

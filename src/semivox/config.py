@@ -7,6 +7,7 @@ weak to strong: defaults of the method and of the store's plan, the profile, ``-
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_type_hints
 
@@ -157,10 +158,7 @@ def config_from_json(raw: dict[str, Any], source: str = "config") -> RunConfig:
     Raises:
         UsageError: names the full path, the value, and the legal values or the near match.
     """
-    for key in raw:
-        if key not in {"method", *SECTIONS, *SCALARS}:
-            known = ["method", *SECTIONS, *SCALARS]
-            raise UsageError("C1", key, f"unknown key in {source}", did_you_mean(key, known))
+    require_sections(raw, source)
     method_class = get_method(str(raw.get("method", {}).get("name", "")))
     parts: dict[str, Any] = {name: validate(cls, raw.get(name, {}), name) for name, cls in SECTIONS.items()}
     parts["method"] = validate(method_class.Config, raw["method"], "method")
@@ -168,6 +166,24 @@ def config_from_json(raw: dict[str, Any], source: str = "config") -> RunConfig:
     if parts.get("format", FORMAT) != FORMAT:
         raise UsageError("C2", "format", f"found {parts['format']}, this version reads {FORMAT}", "update semivox")
     return RunConfig(**parts)
+
+
+def require_sections(raw: Any, source: str) -> None:
+    """Refuse what is not a configuration, whole or in part, by its outermost keys.
+
+    Raises:
+        UsageError: not an object, a key that is not a section, or a section that is not an object.
+    """
+    if not isinstance(raw, dict):
+        raise UsageError("C2", source, f"found a JSON {type(raw).__name__}, an object is needed",
+                         "pass the config.json of a run, or a part of one")
+    sections = ["method", *SECTIONS]
+    for key, value in raw.items():
+        if key not in {*sections, *SCALARS}:
+            raise UsageError("C1", key, f"unknown key in {source}", did_you_mean(key, [*sections, *SCALARS]))
+        if key in sections and not isinstance(value, dict):
+            raise UsageError("C2", key, f"found {value!r} in {source}, an object is needed",
+                             f'write {{"{key}": {{"name of a setting": value}}}}')
 
 
 def config_to_json(config: RunConfig) -> dict[str, Any]:
@@ -193,6 +209,10 @@ def validate(cls: Any, raw: Any, path: str) -> Any:
         if first["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
             owner = _owner(cls, inner[:-1])
             raise UsageError("C1", full, "unknown key", did_you_mean(inner[-1], owner)) from None
+        if first["type"] == "literal_error":
+            legal = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+            raise UsageError("C2", full, f"unknown value {first['input']!r}",
+                             did_you_mean(str(first["input"]), legal)) from None
         raise UsageError("C2", full, f"found {first['input']!r}, {_lower_first(first['msg'])}",
                          f"give {full} a legal value") from None
 

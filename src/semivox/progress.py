@@ -22,7 +22,7 @@ class Bar(Protocol):
 
 
 @contextmanager
-def track(title: str, *, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
+def track(title: str, *, total: int, unit: str, done: int = 0, visible: bool = True) -> Iterator[Bar]:
     """Show progress on stderr while the block runs.
 
     Args:
@@ -30,12 +30,25 @@ def track(title: str, *, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
         total: number of units of the whole work.
         unit: one unit's name, in the singular.
         done: units that were done before (a resumed run).
+        visible: False shows nothing: of several processes that do the same work, one speaks.
     """
-    if sys.stderr.isatty():
+    if not visible:
+        yield SilentBar()
+    elif sys.stderr.isatty():
         with _rich_bar(title, total, unit, done) as bar:
             yield bar
     else:
         yield PlainBar(title, total, unit, done)
+
+
+class SilentBar:
+    """Shows nothing."""
+
+    def advance(self, count: int = 1) -> None:
+        """Nothing to show."""
+
+    def note(self, text: str) -> None:
+        """Nothing to show."""
 
 
 class PlainBar:

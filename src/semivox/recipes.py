@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from semivox.config import SCALARS, SECTIONS, OptimizerConfig, RunConfig, config_from_json, known_keys
+from semivox.config import (
+    SCALARS,
+    SECTIONS,
+    OptimizerConfig,
+    RunConfig,
+    config_from_json,
+    known_keys,
+    require_sections,
+)
 from semivox.errors import UsageError, did_you_mean
 from semivox.imaging.plan import Plan
 from semivox.methods import get_method
@@ -23,25 +31,35 @@ def resolve(plan: Plan, wishes: dict[str, Any]) -> RunConfig:
     Raises:
         UsageError: unknown key, value or profile, with the full path and what is legal.
     """
+    require_sections(wishes, "config")
     name = wishes.get("method", {}).get("name")
     if not name:
         raise UsageError("C2", "--method", "no method named", "add --method, `semivox methods` lists them")
     method = get_method(str(name))
     profile = wishes.get("profile", "default")
-    if profile not in method.profiles:
+    if not isinstance(profile, str) or profile not in method.profiles:
         raise UsageError("C2", "profile", f"{name} has no profile {profile!r}",
                          did_you_mean(str(profile), method.profiles))
-    overrides: dict[str, Any] = {}
-    for path, value in method.profiles[profile].items():
-        overrides = merge(overrides, nest(path, value))
-    chosen = merge(overrides, wishes)
-    steps = chosen.get("engine", {}).get("steps", method.published_steps)
+    overrides = method.profiles[profile]
+    steps = steps_of(merge(tree(overrides), wishes).get("engine", {}), method.published_steps)
+    ratio = steps / method.published_steps
+    scaled = {path: scale(value, ratio) if path.endswith("_steps") else value for path, value in overrides.items()}
+    raw = merge(merge(defaults(plan, str(name), steps), tree(scaled)), wishes)
+    raw["engine"]["stages"] = fit_stages(raw["engine"]["stages"], steps, list(method.stage_shares))
+    return config_from_json(raw)
+
+
+def steps_of(engine: dict[str, Any], published_steps: int) -> int:
+    """Steps of the whole run: those asked for, else the sum of the stages asked for, else the published ones."""
+    try:
+        planned = sum(stage["steps"] for stage in engine["stages"]) if "stages" in engine else published_steps
+    except (TypeError, KeyError):
+        planned = published_steps  # fit_stages says what is wrong with them
+    steps = engine.get("steps", planned)
     if not isinstance(steps, int) or steps < 1:
         raise UsageError("C2", "engine.steps", f"found {steps!r}, a whole number of at least 1 is needed",
                          "give engine.steps a legal value")
-    raw = merge(defaults(plan, str(name), steps), chosen)
-    raw["engine"]["stages"] = fit_stages(raw["engine"]["stages"], steps)
-    return config_from_json(raw)
+    return steps
 
 
 def defaults(plan: Plan, method_name: str, steps: int) -> dict[str, Any]:
@@ -65,23 +83,41 @@ def defaults(plan: Plan, method_name: str, steps: int) -> dict[str, Any]:
 
 def scaled_steps(settings: type, steps: int, published_steps: int) -> dict[str, int]:
     """Defaults of all fields named ``*_steps``, at the same fraction of a run of ``steps``."""
-    ratio = min(1.0, steps / published_steps)
     counts = {key.name: key.default for key in fields(settings) if key.name.endswith("_steps")}
-    return {name: max(1, round(value * ratio)) if value else 0
-            for name, value in counts.items() if value is not MISSING}
+    return {name: scale(value, steps / published_steps) for name, value in counts.items()
+            if value is not MISSING and value is not None}
 
 
-def fit_stages(stages: Any, steps: int) -> list[dict[str, Any]]:
-    """Stages with the same shares that sum to ``steps``, each at least one step."""
+def scale(steps: int, ratio: float) -> int:
+    """A published count of steps in a run that is ``ratio`` times as long; a longer run keeps it, 0 stays 0."""
+    return max(1, round(steps * min(1.0, ratio))) if steps else 0
+
+
+def fit_stages(stages: Any, steps: int, names: list[str]) -> list[dict[str, Any]]:
+    """Stages with the same shares that sum to ``steps``, each at least one step.
+
+    Raises:
+        UsageError: not a list of ``{name, steps}``, other stages than the method's, or fewer steps than stages.
+    """
     try:
-        weights = [(str(stage["name"]), float(stage["steps"])) for stage in stages]
-        total = sum(weight for _, weight in weights)
-        sizes = [max(1, round(steps * weight / total)) for _, weight in weights]
-    except (TypeError, KeyError, ValueError, ZeroDivisionError):
+        found, weights = [stage["name"] for stage in stages], [stage["steps"] * 1.0 for stage in stages]
+        sizes = [max(1, round(steps * weight / sum(weights))) for weight in weights]
+        if min(weights) <= 0:
+            raise ValueError
+    except (TypeError, KeyError, ValueError, ArithmeticError):
         raise UsageError("C2", "engine.stages", f"found {stages!r}, a list of {{name, steps}} is needed",
                          "leave it out to follow the method") from None
+    if found != names:
+        raise UsageError("C3", "engine.stages", f"found {found}, the method has the stages {names}",
+                         "name these stages in this order, or leave engine.stages out")
+    if steps < len(names):
+        raise UsageError("C2", "engine.steps", f"found {steps}, the method has {len(names)} stages of at least 1 step",
+                         f"give at least {len(names)}")
     sizes[-1] += steps - sum(sizes)
-    return [{"name": name, "steps": size} for (name, _), size in zip(weights, sizes, strict=True)]
+    while sizes[-1] < 1:
+        sizes[sizes.index(max(sizes))] -= 1
+        sizes[-1] += 1
+    return [{**stage, "steps": size} for stage, size in zip(stages, sizes, strict=True)]
 
 
 def merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +126,14 @@ def merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     for key, value in top.items():
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def tree(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted paths to values as nested JSON."""
+    merged: dict[str, Any] = {}
+    for path, value in values.items():
+        merged = merge(merged, nest(path, value))
     return merged
 
 
@@ -107,13 +151,14 @@ def parse_settings(settings: Sequence[str], method_name: str) -> dict[str, Any]:
         UsageError: for a key that does not exist, with the near match.
     """
     wishes: dict[str, Any] = {}
+    named = [setting.partition("=")[2] for setting in settings if setting.startswith("method.name=")]
+    known = known_keys(named[-1] if named else method_name)
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals:
             raise UsageError("C1", f"--set {setting}", "no '=' found", "write --set section.key=value")
         if path in {"network", "optimizer"}:
             path += ".name"
-        known = known_keys(method_name)
         if path not in known and not path.startswith("network.options."):
             shown = [key for key in known if key.startswith(path.partition(".")[0] + ".")] or [*SCALARS, *SECTIONS]
             raise UsageError("C1", f"--set {path}", "unknown key", did_you_mean(path, shown))
@@ -125,7 +170,7 @@ def parse_value(text: str) -> Any:
     """JSON where it is JSON, a list where there are commas, else the text itself."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:  # no JSON, or a number of more digits than Python reads
         bare = text.strip()
         if bare.startswith("[") and bare.endswith("]"):
             return [parse_value(item.strip()) for item in bare[1:-1].split(",") if item.strip()]

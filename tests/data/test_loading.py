@@ -195,9 +195,9 @@ def test_the_dataset_of_a_loader_can_be_sent_to_a_spawned_worker(toy_store: Stor
 
 @pytest.fixture
 def with_worker(toy_store: Store, split: Split) -> tuple[Iterator[tuple[Batch, float]], int]:
-    """A stream of 200 batches that one worker reads, and the worker's process id."""
+    """A stream of 30 batches that one worker reads, and the worker's process id."""
     before = {process.pid for process in multiprocessing.active_children()}
-    stream = batches(build_loader(toy_store, split, **{**SETTINGS, "workers": 1, "batches": 200}))
+    stream = batches(build_loader(toy_store, split, **{**SETTINGS, "workers": 1, "batches": 30}))
     next(stream)
     (worker,) = {process.pid for process in multiprocessing.active_children()} - before
     assert worker is not None
@@ -226,7 +226,7 @@ def test_a_killed_worker_does_not_raise_inside_other_code(with_worker: tuple[Ite
 def test_workers_ignore_ctrl_c(with_worker: tuple[Iterator[Any], int]) -> None:
     stream, worker = with_worker
     os.kill(worker, signal.SIGINT)
-    assert len(list(stream)) == 199
+    assert len(list(stream)) == 29
 
 
 def test_the_wait_for_a_slow_reader_is_measured(
@@ -254,7 +254,7 @@ def test_workers_leave_with_the_stream(with_worker: tuple[Iterator[Any], int], e
     elif end == "closed":
         stream.close()  # type: ignore[attr-defined]
     else:
-        assert len(list(stream)) == 199
+        assert len(list(stream)) == 29
     assert worker not in {process.pid for process in multiprocessing.active_children()}
 
 

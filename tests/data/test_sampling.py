@@ -7,18 +7,17 @@ from typing import Any
 
 import pytest
 
-from semivox.data.sampling import Draw, draws
+from semivox.data.sampling import Draw, Streams, draws
 from semivox.errors import UsageError
 from semivox.seeding import fold_in
 
-STREAM = {
-    "seed": 7, "rank": 0, "world_size": 1, "labeled_cases": 5, "unlabeled_cases": 12,
-    "labeled_per_batch": 2, "unlabeled_per_batch": 3,
-}  # fmt: skip
+STREAMS = Streams(
+    seed=7, rank=0, world_size=1, labeled_cases=5, unlabeled_cases=12, labeled_per_batch=2, unlabeled_per_batch=3
+)
 
 
 def draw(step: int, **changes: Any) -> list[Draw]:
-    return draws(step, **{**STREAM, **changes})
+    return draws(step, STREAMS._replace(**changes))
 
 
 def test_labeled_samples_come_first_and_counts_are_as_configured() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 import pytest
@@ -14,10 +16,20 @@ import pytest
 from semivox.data.worker_deaths import explain_deaths
 
 
+def sleep_quietly(ready: Connection) -> None:
+    faulthandler.disable()  # pytest's would print where the process was
+    ready.send(None)
+    time.sleep(60)
+
+
 @pytest.fixture
 def sleeper() -> Iterator[BaseProcess]:
-    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    """A process that does nothing."""
+    context = multiprocessing.get_context("fork")
+    ready, sender = context.Pipe(duplex=False)
+    process = context.Process(target=sleep_quietly, args=(sender,))
     process.start()
+    ready.recv()
     yield process
     process.kill()
     process.join()

@@ -19,6 +19,12 @@ def rotation(seed: int) -> np.ndarray:
     return matrix * np.sign(np.linalg.det(matrix))
 
 
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch):
+    """Durability is tested with ``fsio``; waiting for the disk at each of some thousand writes is not needed here."""
+    monkeypatch.setattr("semivox.fsio.os.fsync", lambda descriptor: None)
+
+
 @pytest.fixture
 def oblique() -> Geometry:
     return Geometry((0.7, 1.1, 2.5), (13.0, -20.5, 7.25), tuple(rotation(3).ravel().tolist()))

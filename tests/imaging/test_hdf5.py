@@ -124,7 +124,7 @@ def test_flipped_bytes_never_raise_anything_else(case):
     rng = np.random.default_rng(0)
     path = case()
     refusals = 0
-    for _ in range(300):
+    for _ in range(150):
         damaged = bytearray(content)
         for position in rng.integers(0, min(len(content), 2400), 4):
             damaged[position] = rng.integers(256)
@@ -133,4 +133,4 @@ def test_flipped_bytes_never_raise_anything_else(case):
             read_la_case(path)
         except InputError:
             refusals += 1
-    assert refusals > 50
+    assert refusals > 25

@@ -83,6 +83,6 @@ def _usage_failure(error: TyperException) -> UsageError:
     fix = f"`{command} --help` shows the options and an example"
     group = getattr(context, "command", None)
     message = error.format_message().rstrip(".")
-    if message.startswith("No such command") and hasattr(group, "commands"):
-        fix = did_you_mean(message.split("'")[1], group.commands)
+    if message.startswith("No such command"):
+        fix = did_you_mean(message.split("'")[1], getattr(group, "commands", {}))
     return UsageError("C1", Path(command).name, message[:1].lower() + message[1:], fix)

@@ -26,6 +26,8 @@ def resume(
     store: Annotated[Path | None, typer.Option(help="Where the store is now, if it was moved.")] = None,
 ) -> None:
     """Continue a stopped run."""
-    from semivox.engine.train import resume_run
+    from semivox.engine.train import is_first_process, resume_run
 
-    typer.echo(f"finished: {run}" if resume_run(run, store) else f"already finished: {run}")
+    worked = resume_run(run, store)
+    if is_first_process():
+        typer.echo(f"finished: {run}" if worked else f"already finished: {run}")

@@ -37,7 +37,7 @@ def train(
 ) -> None:
     """Collect what the user wishes, strongest last, and train."""
     from semivox.data.store import Store
-    from semivox.engine.train import start_run
+    from semivox.engine.train import is_first_process, start_run
     from semivox.recipes import merge, nest, parse_settings, resolve
 
     wishes = read_wishes(config)
@@ -51,22 +51,21 @@ def train(
     require_labeled(wishes)
     opened = Store.open(store)
     finished = start_run(opened, run, resolve(opened.plan, wishes))
-    typer.echo(f"finished: {finished.path}\nnext: semivox predict {run} {store / 'imagesTs'} PREDICTIONS")
+    if is_first_process():
+        typer.echo(f"finished: {finished.path}\nnext: semivox predict {run} {store / 'imagesTs'} PREDICTIONS")
 
 
 def read_wishes(config: Path | None) -> dict[str, Any]:
     """The content of ``--config``.
 
     Raises:
-        UsageError: when it is not a JSON object.
+        UsageError: when it is not a JSON object of a configuration's sections.
     """
-    from semivox.errors import UsageError
+    from semivox.config import require_sections
     from semivox.fsio import read_json
 
-    content = read_json(config) if config else {}
-    if not isinstance(content, dict):
-        raise UsageError("C2", str(config), f"found a JSON {type(content).__name__}, an object is needed",
-                         "pass the config.json of a run, or a part of one")
+    content: dict[str, Any] = read_json(config) if config else {}
+    require_sections(content, str(config))
     return content
 
 
@@ -80,7 +79,7 @@ def count_of(labeled: str | None) -> int | str | None:
 
     if labeled is None or labeled == "all":
         return labeled
-    if not labeled.isdigit() or int(labeled) < 1:
+    if not labeled.isdecimal() or int(labeled) < 1:
         raise UsageError("C2", "--labeled", f"found {labeled!r}, a number of at least 1 or 'all' is needed",
                          "for example --labeled 8")
     return int(labeled)

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from semivox.data.augment import Augmentation, Kind, cut, draw_view, require_kind
 from semivox.data.intensity import strong_intensity
-from semivox.data.sampling import Draw, draws, require_cases
+from semivox.data.sampling import Draw, Streams, draws, require_cases
 from semivox.data.store import LabelAccess
 from semivox.data.worker_deaths import explain_deaths
 from semivox.errors import SemivoxError
@@ -34,18 +34,6 @@ OPEN_CASES = 256
 FLAT = 2
 
 
-class Stream(NamedTuple):
-    """What ``draws`` needs besides the step."""
-
-    seed: int
-    rank: int
-    world_size: int
-    labeled_cases: int
-    unlabeled_cases: int
-    labeled_per_batch: int
-    unlabeled_per_batch: int
-
-
 class _Failure(NamedTuple):
     """An error on its way from a worker to the main process, where it is raised without the worker's traceback."""
 
@@ -55,8 +43,8 @@ class _Failure(NamedTuple):
 class PatchBatches(Dataset[Any]):
     """The batches of a run, indexed by step: ``dataset[step]`` is the ``Batch`` of that step."""
 
-    def __init__(self, store: Store, split: Split, stream: Stream, how: Augmentation) -> None:
-        self.store, self.stream, self.how = store, stream, how
+    def __init__(self, store: Store, split: Split, streams: Streams, how: Augmentation) -> None:
+        self.store, self.streams, self.how = store, streams, how
         self._labels = LabelAccess(store, split.labeled)
         self.names = (*split.labeled, *split.unlabeled)
         self._open: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
@@ -64,7 +52,7 @@ class PatchBatches(Dataset[Any]):
     def __getitem__(self, step: int) -> Batch | _Failure:
         """Read the batch of one step; an error that a user can act on is returned, to be raised by ``batches``."""
         try:
-            return self._read(draws(step, **self.stream._asdict()))
+            return self._read(draws(step, self.streams))
         except SemivoxError as error:
             return _Failure(error)
 
@@ -113,7 +101,7 @@ class PatchBatches(Dataset[Any]):
         return self._open[key]
 
 
-def build_loader(
+def build_loader(  # noqa: PLR0913 - keyword-only, one for each setting of a run's data
     store: Store,
     split: Split,
     *,
@@ -153,12 +141,12 @@ def build_loader(
     """
     require_kind(augmentation)
     counts = (len(split.labeled), len(split.unlabeled), labeled_per_batch, unlabeled_per_batch)
-    require_cases(*counts)
-    stream = Stream(seed, rank, world_size, *counts)
+    streams = Streams(seed, rank, world_size, *counts)
+    require_cases(streams)
     x, y, z = patch_size
     how = Augmentation((x, y, z), dimensions, augmentation, foreground_fraction)
     return DataLoader(
-        PatchBatches(store, split, stream, how),
+        PatchBatches(store, split, streams, how),
         batch_size=None,
         sampler=range(first_batch, first_batch + batches),
         num_workers=workers,
@@ -221,6 +209,7 @@ def _as_it_is(item: object) -> object:
 
 
 def _start_worker(worker: int) -> None:
-    """One thread a worker; Ctrl-C is for the main process, which stops its workers itself."""
+    """One thread a worker; requests to stop are for the main process, which stops its workers itself."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

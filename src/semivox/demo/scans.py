@@ -39,7 +39,7 @@ class ScanSettings:
     """Images of the same body with other contrasts."""
     seed: int = 0
     difficulty: float = 1.0
-    """Strength of noise, bias field and differences between bodies and contrasts; 0 gives noiseless scans of nearly the same body."""
+    """Strength of noise, bias field and differences between bodies; 0 gives noiseless scans of nearly the same body."""
     spacing_jitter: float = 0.0
     """Relative range by which spacing differs between scans (in-plane, and across); the field of view is kept."""
     direction: tuple[float, ...] = UPRIGHT
@@ -60,7 +60,7 @@ class GeneratedScan:
     geometry: Geometry
 
 
-def write_dataset(
+def write_dataset(  # noqa: PLR0913 - keyword-only, one for each thing on disk
     folder: Path,
     *,
     train: int,

@@ -14,8 +14,8 @@ from semivox.fsio import read_json, write_json
 from semivox.progress import format_duration
 
 METHODS = ("supervised", "mean_teacher")
-LABELED = 4
-SCANS = {"train": 20, "labeled": LABELED, "test": 8, "shape": [80, 80, 56], "seed": 0}
+LABELED, TRAIN, TEST = 4, 20, 8
+SHAPE = (80, 80, 56)
 MARKER = "demo.json"
 
 RunCommand = Callable[[Sequence[str]], int]
@@ -49,11 +49,10 @@ def tell_story(folder: Path, run_command: RunCommand, *, steps: int, say: Callab
     """
     started = time.monotonic()
     data, store = folder / "data", folder / "store"
-    claim(folder, {"scans": SCANS, "steps": steps})
+    claim(folder, {"train": TRAIN, "labeled": LABELED, "test": TEST, "shape": list(SHAPE), "steps": steps})
     if not (data / "dataset.json").is_file():
-        say(f"generating {SCANS['train'] + SCANS['test']} scans, {LABELED} of the training scans with a label: {data}")
-        write_dataset(data, train=SCANS["train"], labeled=LABELED, test=SCANS["test"], shape=tuple(SCANS["shape"]),
-                      seed=SCANS["seed"])
+        say(f"generating {TRAIN + TEST} scans, {LABELED} of {TRAIN} training scans with a label: {data}")
+        write_dataset(data, train=TRAIN, labeled=LABELED, test=TEST, shape=SHAPE)
 
     def command(*words: object) -> None:
         line = [str(word) for word in words]

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from semivox.config import EngineConfig, RunConfig
-from semivox.errors import ResourceError
+from semivox.errors import ResourceError, UsageError
 from semivox.imaging.plan import Plan
 from semivox.inference.precision import resolve_device, resolve_precision
 from semivox.methods import get_method
 from semivox.methods.base import Method
 from semivox.networks import check_patch_size, network_factory
 from semivox.types import Task
+
+
+def as_started(config: EngineConfig) -> EngineConfig:
+    """The configuration with the numbers of devices and nodes that torchrun has started, if it has.
+
+    Raises:
+        UsageError: when other numbers are configured.
+    """
+    if not torch.distributed.is_torchelastic_launched():
+        return config
+    devices, processes = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    started = replace(config, devices=devices, nodes=processes // devices)
+    if config not in (started, replace(config, devices=1, nodes=1)):
+        raise UsageError("C3", "engine.devices", f"{config.devices} on each of {config.nodes} nodes, torchrun started "
+                         f"{started.devices} on each of {started.nodes}", "leave out --devices and --nodes")
+    return started
 
 
 def build_fabric(config: EngineConfig, *, turns: int) -> Fabric:
@@ -47,6 +66,9 @@ def build_method(config: RunConfig, plan: Plan, labeled_cases: int) -> Method:
     task = Task(plan.dimensions, len(plan.channels), plan.classes, labeled_cases)
     network = config.network
     patch_size = config.data.patch_size[: plan.dimensions]
+    if any(side != 1 for side in config.data.patch_size[plan.dimensions :]):
+        raise UsageError("C2", "data.patch_size", f"found {list(config.data.patch_size)}, the last is 1 for a 2D plan",
+                         f"set data.patch_size={patch_size[0]},{patch_size[1]},1")
     check_patch_size(network.name, patch_size, network.options)
     make_network = network_factory(network.name, task=task, width=network.width, decoder=network.decoder,
                                    dropout=network.dropout, init=network.init, options=network.options,

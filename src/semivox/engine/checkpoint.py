@@ -49,10 +49,16 @@ def save_checkpoint(folder: Path, step: int, snapshot: Snapshot) -> Path:
     if fault := damage(final):
         raise CheckpointError("K1", final.name, f"the checkpoint just written does not read back: {fault}",
                               "check the disk")
-    for old in generations(folder)[:-KEPT]:
-        shutil.rmtree(old)
-    fsync_folder(folder)
+    _remove_all_but([path for path in generations(folder) if path.name <= final.name][-KEPT:], folder)
     return final
+
+
+def _remove_all_but(kept: list[Path], folder: Path) -> None:
+    """Delete older generations, what kills have left behind, and damaged ones that a resumed run passed over."""
+    for path in folder.iterdir():
+        if path not in kept and path.is_dir() and path.name.startswith((".tmp-", *"0123456789")):
+            shutil.rmtree(path)
+    fsync_folder(folder)
 
 
 def generations(folder: Path) -> list[Path]:
@@ -66,13 +72,15 @@ def damage(generation: Path) -> str | None:
         manifest = read_json(generation / "MANIFEST.json")
         if manifest["format"] != FORMAT:
             return f"format {manifest['format']}, this version reads {FORMAT}"
+        if manifest["step"] != int(generation.name):
+            return f"its manifest is that of step {manifest['step']}"
         for name, expected in manifest["files"].items():
             file = generation / Path(name).name
             if not file.is_file() or file.stat().st_size != expected["bytes"]:
                 return f"{name} is missing or has another size"
             if sha256_file(file) != expected["sha256"]:
                 return f"{name} has another checksum"
-    except (SemivoxError, KeyError, TypeError, AttributeError) as error:
+    except (SemivoxError, KeyError, TypeError, ValueError, AttributeError) as error:
         return f"unreadable manifest ({type(error).__name__})"
     return None
 

@@ -48,9 +48,10 @@ def describe_environment(*, precision: str, world_size: int) -> dict[str, Any]:
 
 
 def peak_memory_mb() -> float:
-    """Peak memory of this process so far, in MB: on a GPU the allocator's, else the resident set's."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
+    """Peak memory of this process so far, in MB: the allocator's if it uses a GPU, else the resident set's."""
+    on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    if on_gpu:
+        return on_gpu / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

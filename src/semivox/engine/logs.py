@@ -27,7 +27,8 @@ class MetricsLog:
 
     def __init__(self, path: Path, tensorboard: Path, *, position: int, first_step: int) -> None:
         self.stream = open(path, "ab")  # noqa: SIM115 - closed by close(), lives as long as the run
-        self.stream.truncate(position)
+        self.stream.truncate(min(position, self.stream.tell()))
+        self.stream.seek(0, os.SEEK_END)  # truncating does not move the position, which commit() reports
         self.writer = SummaryWriter(str(tensorboard), purge_step=first_step or None)
 
     def write(self, step: int, row: dict[str, Any]) -> None:
@@ -69,6 +70,17 @@ class Window:
         """Add the time of one step: all of it, and the part that waited for data."""
         self.steps, self.patches = self.steps + 1, self.patches + patches
         self.seconds, self.wait_s = self.seconds + seconds, self.wait_s + wait_s
+
+    def state(self) -> dict[str, Any]:
+        """JSON of what has been added, so that a row does not depend on where a run was stopped."""
+        terms = {name: finite_or_none(value.item()) for name, value in self.terms.items()}
+        return {**vars(self), "terms": terms}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what ``state`` gave; a term that was not finite is NaN."""
+        vars(self).update(state)
+        self.terms = {name: torch.tensor(float("nan") if value is None else value)
+                      for name, value in state["terms"].items()}
 
     def row(self, progress: Progress, lr: float) -> dict[str, Any]:
         """Means over the window."""

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from lightning.fabric import Fabric
@@ -55,7 +56,7 @@ def fit(training: Training) -> None:
     """
     engine, fabric = training.config.engine, training.fabric
     stream = batches(training.loader)
-    with track("Training", total=engine.steps, unit="step", done=training.step) as bar:
+    with track("Training", total=engine.steps, unit="step", done=training.step, visible=fabric.is_global_zero) as bar:
         while training.step < engine.steps:
             progress = progress_at(training.config, training.step)
             train_step(training, stream, progress)
@@ -125,15 +126,27 @@ def require_finite(training: Training, output: StepOutput, batch: Batch, progres
     """Stop before a loss that is not finite reaches the weights.
 
     Raises:
-        DivergedError: names step, terms and cases.
+        DivergedError: names step, terms and cases; the same on all processes when it happens on one of them.
     """
-    if torch.isfinite(output.loss):
+    finite = bool(torch.isfinite(output.loss))
+    if training.fabric.world_size > 1:
+        finite = training.fabric.strategy.reduce_boolean_decision(finite, all=True)
+    if finite:
         return
-    bad = [name for name, value in output.terms.items() if not torch.isfinite(value)] or ["loss"]
-    cases = ", ".join(dict.fromkeys(training.case_names[index] for index in batch.case.tolist()))
+    mine = [int(torch.isfinite(value).all()) for value in (output.loss, *output.terms.values())]
+    flags = of_all_processes(training, torch.tensor(mine, device=batch.case.device))
+    at_fault = of_all_processes(training, batch.case)[flags[:, 0] == 0]
+    bad = [name for name, good in zip(output.terms, flags[:, 1:].T, strict=True) if not good.all()] or ["loss"]
+    cases = ", ".join(dict.fromkeys(training.case_names[index] for index in at_fault.flatten().tolist()))
     raise DivergedError("T9", training.run.path, f"{', '.join(bad)} is not finite at step {progress.run_step} "
                         f"(cases {cases}); the last good checkpoint is kept",
                         "lower optimizer.lr or set optimizer.clip_norm=1 in a new run, or look at these cases")
+
+
+def of_all_processes(training: Training, values: torch.Tensor) -> torch.Tensor:
+    """One row of values (n,) from each process: (processes, n)."""
+    gathered = cast(torch.Tensor, training.fabric.all_gather(values))
+    return gathered.reshape(-1, len(values))
 
 
 def report(training: Training, progress: Progress, bar: Bar) -> None:
@@ -165,16 +178,16 @@ def save(training: Training) -> None:
     Raises:
         DivergedError: when a weight is not finite: such a state is never saved.
     """
+    tensors = {"method": training.method.state_dict()}
+    bad = [name for name, value in tensors["method"].items() if not torch.isfinite(value).all()]
+    if bad:
+        raise DivergedError("T9", training.run.path, f"weights are not finite after step {training.step} "
+                            f"({', '.join(bad[:3])}); the last good checkpoint is kept",
+                            "lower optimizer.lr or set optimizer.clip_norm=1 in a new run")
     if training.fabric.is_global_zero and training.log:
-        tensors = {"method": training.method.state_dict()}
-        bad = [name for name, value in tensors["method"].items() if not torch.isfinite(value).all()]
-        if bad:
-            raise DivergedError("T9", training.run.path, f"weights are not finite after step {training.step} "
-                                f"({', '.join(bad[:3])}); the last good checkpoint is kept",
-                                "lower optimizer.lr or set optimizer.clip_norm=1 in a new run")
         tensors |= {f"optimizer-{turn}": optimizer_tensors(optimizer.optimizer)
                     for turn, optimizer in training.optimizers.items()}
-        state = {"step": training.step, "metrics_bytes": training.log.commit()}
+        state = {"step": training.step, "metrics_bytes": training.log.commit(), "window": training.window.state()}
         save_checkpoint(training.run.checkpoints, training.step, Snapshot(tensors, state))
     training.fabric.barrier()
 
@@ -185,6 +198,7 @@ def restore(training: Training, snapshot: Snapshot) -> None:
     for turn, optimizer in training.optimizers.items():
         load_optimizer_tensors(optimizer.optimizer, snapshot.tensors[f"optimizer-{turn}"])
     training.step = snapshot.state["step"]
+    training.window.restore(snapshot.state["window"])
 
 
 def say(text: str) -> None:

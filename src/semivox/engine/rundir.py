@@ -95,6 +95,9 @@ def create_run(path: Path, config: RunConfig, plan: Plan, origin: dict[str, Any]
     run = RunDirectory(path)
     try:
         run.checkpoints.mkdir(parents=True)
+    except FileExistsError:
+        refuse_existing(path)  # another process has made it just now, or there is a file where a folder should be
+        raise
     except OSError as error:
         raise ResourceError("C7", path, f"cannot be created ({error.strerror})", "name a folder that can be written") \
             from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from semivox.config import RunConfig
 from semivox.data.loading import build_loader
 from semivox.data.splits import Split, choose_split
 from semivox.data.store import Store
-from semivox.engine.build import build_fabric, build_method, memory_format, to_memory_format
+from semivox.engine.build import as_started, build_fabric, build_method, memory_format, to_memory_format
 from semivox.engine.checkpoint import Snapshot, load_latest
 from semivox.engine.environment import describe_environment
 from semivox.engine.logs import MetricsLog
@@ -24,6 +26,7 @@ from semivox.engine.optim import build_optimizer
 from semivox.engine.rundir import RunDirectory, create_run, lock_run, refuse_existing, require_same_store
 from semivox.engine.stopping import StopRequest, stop_on_signals
 from semivox.engine.validation import Validator
+from semivox.errors import CheckpointError, StoppedError
 from semivox.fsio import atomic_file, read_json, write_json
 from semivox.inference.precision import resolve_device, resolve_precision
 from semivox.inference.sliding import Execution
@@ -47,13 +50,16 @@ def start_run(store: Store, path: Path, config: RunConfig) -> RunDirectory:
         refuse_existing(path)
     split = choose_split(store, labeled=config.data.labeled, draw=config.data.labeled_draw,
                          validation=config.data.validation)
-    config = replace(config, engine=replace(config.engine, precision=precision_of(config)))  # type: ignore[arg-type]
+    config = replace(config, engine=replace(as_started(config.engine),
+                                            precision=precision_of(config)))  # type: ignore[arg-type]
     fabric = launch(config)
+    refuse_impossible(fabric, store, split=split, config=config)
     origin = {"store": str(store.path.resolve()), "store_digest": store.digest, "name": store.name,
               "split": {name: list(cases) for name, cases in split._asdict().items()}}
     run = create_run(path, config, store.plan, origin) if fabric.is_global_zero else RunDirectory(path)
     fabric.barrier()
-    train(fabric, run, store, split=split, snapshot=None)
+    with working_on(run, fabric):
+        train(fabric, run, store, split=split, snapshot=None)
     return run
 
 
@@ -74,16 +80,20 @@ def resume_run(path: Path, store_path: Path | None = None) -> bool:
     config = run.read_config()
     if run.finished():
         return False
-    snapshot, passed_over = load_latest(run.checkpoints)
-    for line in passed_over:
-        say(f"WARNING SVX-K1  {line}.")
     store = Store.open(store_path or Path(read_json(run.run)["store"]))
     origin = require_same_store(run, store.digest)
     split = Split(**{name: tuple(cases) for name, cases in origin["split"].items()})
+    if as_started(config.engine) != config.engine:
+        raise CheckpointError("T25", path, f"the run has {config.engine.devices * config.engine.nodes} processes, "
+                              "torchrun started another number", "start as many as the run began with")
     fabric = launch(config)
-    # results depend on the number of threads: go on with the number that the run was started with
-    torch.set_num_threads(read_json(run.environment)["threads"])
-    train(fabric, run, store, split=split, snapshot=snapshot)
+    with working_on(run, fabric):
+        snapshot, passed_over = load_latest(run.checkpoints)
+        for line in passed_over if fabric.is_global_zero else ():
+            say(f"WARNING SVX-K1  {line}.")
+        # results depend on the number of threads: go on with the number that the run was started with
+        torch.set_num_threads(read_json(run.environment)["threads"])
+        train(fabric, run, store, split=split, snapshot=snapshot)
     return True
 
 
@@ -101,30 +111,37 @@ def is_first_process() -> bool:
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
+def refuse_impossible(fabric: Fabric, store: Store, *, split: Split, config: RunConfig) -> None:
+    """Build once what a run is made of, so that what cannot work is refused before anything is written."""
+    build_method(config, store.plan, len(split.labeled))
+    loader_for(store, split, config, fabric=fabric, step=0)
+
+
+@contextmanager
+def working_on(run: RunDirectory, fabric: Fabric) -> Iterator[None]:
+    """Hold the run's lock. Of several processes the first does, and it alone reports that the run was stopped."""
+    if fabric.is_global_zero:
+        with lock_run(run):
+            yield
+    else:
+        with suppress(StoppedError):
+            yield
+
+
 def train(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, snapshot: Snapshot | None) -> None:
-    """Assemble the parts, run the loop under the run's lock, write the deployed weights."""
-    if not fabric.is_global_zero:
-        _fit(fabric, run, store, split=split, snapshot=snapshot)
-        return
-    with lock_run(run):
-        _fit(fabric, run, store, split=split, snapshot=snapshot)
-
-
-def _fit(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, snapshot: Snapshot | None) -> None:
-    config = run.read_config()
+    """Assemble the parts, run the loop, write the deployed weights."""
+    precision = precision_of(run.read_config())
     with stop_on_signals() as stop:
         training = assemble(fabric, run, store, split=split, stop=stop, snapshot=snapshot)
-        if fabric.is_global_zero:
-            write_json(run.environment, describe_environment(precision=precision_of(config),
-                                                             world_size=fabric.world_size))
-        if snapshot is None:
-            save(training)
-        fit(training)
+        with closing(training.log) if training.log else nullcontext():
+            if fabric.is_global_zero:
+                write_json(run.environment, describe_environment(precision=precision, world_size=fabric.world_size))
+            if snapshot is None:
+                save(training)
+            fit(training)
         if fabric.is_global_zero:
             write_weights(run, training.method.predictor())
         fabric.barrier()
-    if training.log:
-        training.log.close()
 
 
 def assemble(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, stop: StopRequest,
