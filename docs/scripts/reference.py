@@ -106,9 +106,9 @@ def default_of(entry: Field[Any], path: str) -> str:
         return "published length"
     if path == "engine.stages":
         return "the method's"
-    if entry.default is MISSING and entry.default_factory is MISSING:
+    value = entry.default_factory() if entry.default_factory is not MISSING else entry.default
+    if value is MISSING:
         return "required"
-    value = entry.default if entry.default is not MISSING else entry.default_factory()  # type: ignore[misc]
     scaled = ", scaled" if entry.name.endswith("_steps") else ""
     return f"`{json.dumps(value)}`{scaled}"
 
@@ -141,12 +141,9 @@ def legal(hint: Any) -> str:
 
 def bounds(kind: type, limits: tuple[Any, ...]) -> str:
     """A number's range in words."""
-    noun = "whole number" if kind is int else "number"
-    signs: list[tuple[type, str, Callable[[Any], Any]]] = [
-        (Ge, "≥", lambda limit: limit.ge), (Gt, ">", lambda limit: limit.gt),
-        (Le, "≤", lambda limit: limit.le), (Lt, "<", lambda limit: limit.lt)]
-    found = [f"{sign} {value(limit)}" for limit in limits for cls, sign, value in signs if isinstance(limit, cls)]
-    return f"{noun} {', '.join(found)}".strip()
+    signs = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
+    found = [f"{signs[type(limit)]} {getattr(limit, type(limit).__name__.lower())}" for limit in limits]
+    return f"{'whole number' if kind is int else 'number'} {', '.join(found)}"
 
 
 def field_docstrings(cls: type) -> dict[str, str]:
@@ -225,7 +222,7 @@ def option_row(option: Any) -> str:
     """One option as a table's row."""
     choices = getattr(option.type_descriptor.annotation, "__members__", None)
     value = "" if option.is_flag else f" {option.metavar or '|'.join(choices or []) or option.name.upper()}"
-    names = ", ".join(f"`{spelling}{value}`".replace("|", "\\|") for spelling in option.opts)
+    names = cell(", ".join(f"`{spelling}{value}`" for spelling in option.opts))
     default = option.show_default if isinstance(option.show_default, str) else option.default
     shown = "required" if option.required else "" if default is None or option.is_flag else f"`{default}`"
     repeated = " May be repeated." if option.multiple else ""

@@ -21,7 +21,8 @@ def name_of(page: Path) -> str:
 
 def fenced(page: Path, *languages: str) -> Iterator[str]:
     """The fenced blocks of a page that are in one of the languages; ``""`` is a fence without one."""
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+    text = page.read_text(encoding="utf-8")
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         if language in languages:
             yield block
 

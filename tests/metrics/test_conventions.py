@@ -139,6 +139,6 @@ def test_three_times_as_fast_as_medpy_at_least() -> None:
 
 
 def _seconds(work) -> float:  # noqa: ANN001
-    start = time.perf_counter()
+    start = time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.process_time() - start

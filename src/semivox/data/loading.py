@@ -211,5 +211,6 @@ def _as_it_is(item: object) -> object:
 def _start_worker(worker: int) -> None:
     """One thread a worker; requests to stop are for the main process, which stops its workers itself."""
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # Not SIGTERM: it is how multiprocessing ends workers that are left over.

@@ -15,7 +15,7 @@ from semivox.progress import format_duration
 
 METHODS = ("supervised", "mean_teacher")
 LABELED, TRAIN, TEST = 4, 20, 8
-SHAPE = (80, 80, 56)
+SHAPE, SPACING_MM = (64, 64, 32), (1.9, 1.9, 3.5)
 MARKER = "demo.json"
 
 RunCommand = Callable[[Sequence[str]], int]
@@ -52,7 +52,7 @@ def tell_story(folder: Path, run_command: RunCommand, *, steps: int, say: Callab
     claim(folder, {"train": TRAIN, "labeled": LABELED, "test": TEST, "shape": list(SHAPE), "steps": steps})
     if not (data / "dataset.json").is_file():
         say(f"generating {TRAIN + TEST} scans, {LABELED} of {TRAIN} training scans with a label: {data}")
-        write_dataset(data, train=TRAIN, labeled=LABELED, test=TEST, shape=SHAPE)
+        write_dataset(data, train=TRAIN, labeled=LABELED, test=TEST, shape=SHAPE, spacing_mm=SPACING_MM)
 
     def command(*words: object) -> None:
         line = [str(word) for word in words]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 
@@ -51,6 +52,7 @@ def build_fabric(config: EngineConfig, *, turns: int) -> Fabric:
         raise ResourceError("C8", "engine.devices", f"{config.devices} GPUs asked for, {found} found",
                             "lower --devices")
     precision = resolve_precision(config.precision, device)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces what the run records anyway
     parallel = config.devices * config.nodes > 1
     strategy = DDPStrategy(find_unused_parameters=turns > 1) if parallel else "auto"
     return Fabric(accelerator=device.type, devices=config.devices, num_nodes=config.nodes, strategy=strategy,

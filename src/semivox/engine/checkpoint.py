@@ -32,12 +32,16 @@ class Snapshot(NamedTuple):
 
 
 def save_checkpoint(folder: Path, step: int, snapshot: Snapshot) -> Path:
-    """Write generation ``step`` under ``folder``, verify it, then delete all but the last two.
+    """Write generation ``step`` under ``folder``, verify it, then delete all but the last two good ones.
+
+    One that is there and good stays: to replace it would open a moment without it.
 
     Raises:
         CheckpointError: when what was written does not read back.
     """
     final = folder / f"{step:08d}"
+    if final.exists() and not damage(final):
+        return final
     with atomic_folder(final) as temporary:
         for group, tensors in snapshot.tensors.items():
             save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
@@ -49,12 +53,16 @@ def save_checkpoint(folder: Path, step: int, snapshot: Snapshot) -> Path:
     if fault := damage(final):
         raise CheckpointError("K1", final.name, f"the checkpoint just written does not read back: {fault}",
                               "check the disk")
-    _remove_all_but([path for path in generations(folder) if path.name <= final.name][-KEPT:], folder)
+    _remove_all_but_latest(folder, final)
     return final
 
 
-def _remove_all_but(kept: list[Path], folder: Path) -> None:
-    """Delete older generations, what kills have left behind, and damaged ones that a resumed run passed over."""
+def _remove_all_but_latest(folder: Path, newest: Path) -> None:
+    """Keep the last two undamaged generations; what kills have left behind goes as well."""
+    kept = [newest]
+    for path in reversed(generations(folder)):
+        if len(kept) < KEPT and path.name < newest.name and not damage(path):
+            kept.append(path)
     for path in folder.iterdir():
         if path not in kept and path.is_dir() and path.name.startswith((".tmp-", *"0123456789")):
             shutil.rmtree(path)

@@ -29,7 +29,7 @@ class MetricsLog:
         self.stream = open(path, "ab")  # noqa: SIM115 - closed by close(), lives as long as the run
         self.stream.truncate(min(position, self.stream.tell()))
         self.stream.seek(0, os.SEEK_END)  # truncating does not move the position, which commit() reports
-        self.writer = SummaryWriter(str(tensorboard), purge_step=first_step or None)
+        self.writer = SummaryWriter(str(tensorboard), purge_step=first_step + 1)  # what a killed run showed after it
 
     def write(self, step: int, row: dict[str, Any]) -> None:
         """Append a row; nested numbers go to TensorBoard as ``<section>/<name>``."""

@@ -20,7 +20,7 @@ from semivox.engine.optim import learning_rate, load_optimizer_tensors, optimize
 from semivox.engine.rundir import RunDirectory
 from semivox.engine.stopping import StopRequest
 from semivox.engine.validation import Validator
-from semivox.errors import DivergedError, StoppedError
+from semivox.errors import DivergedError, ResourceError, StoppedError
 from semivox.methods.base import Method
 from semivox.progress import Bar, track
 from semivox.seeding import seed_torch
@@ -59,9 +59,14 @@ def fit(training: Training) -> None:
     with track("Training", total=engine.steps, unit="step", done=training.step, visible=fabric.is_global_zero) as bar:
         while training.step < engine.steps:
             progress = progress_at(training.config, training.step)
-            train_step(training, stream, progress)
-            training.step += 1
-            report(training, progress, bar)
+            try:
+                train_step(training, stream, progress)
+            except ResourceError:
+                if not training.stop:  # a signal to the whole process group ends the loader's workers too
+                    raise
+            else:
+                training.step += 1
+                report(training, progress, bar)
             stopping = training.step < engine.steps and agree_to_stop(training)
             if stopping or training.step % engine.save_every == 0 or training.step == engine.steps:
                 save(training)
