@@ -20,7 +20,7 @@ test-all: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=30
 
 check: $(READY)
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs/scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -9,7 +9,7 @@ from semivox.data.checks.images import image_facts, voxel_digest
 from semivox.data.checks.labels import FLIPS, ClassFacts, class_facts, label_facts
 from semivox.data.checks.leakage import duplicate_problems
 from semivox.data.checks.outliers import outlier_problems
-from semivox.data.layouts_naming import find_naming, usual_channels
+from semivox.data.layouts.naming import find_naming, usual_channels
 from semivox.imaging.files import Scan
 from semivox.imaging.geometry import Geometry
 

@@ -355,7 +355,7 @@ def test_a_worker_that_dies_is_reported_with_a_way_out(data, tmp_path):
         "    except ResourceError as error:\n        print(error)\n")
     done = subprocess.run([sys.executable, script, data, tmp_path / "store"], capture_output=True, text=True,
                           timeout=60)
-    assert "a worker process died" in done.stdout
+    assert "a worker process was killed" in done.stdout
     assert "--workers 1" in done.stdout
 
 

@@ -209,8 +209,7 @@ def test_loss_that_is_not_finite_stops_with_step_term_and_cases(toy_store, tmp_p
     with pytest.raises(DivergedError) as caught:
         train(toy_store, run.path, "toy_methods:Staged", changes)
     assert caught.value.exit_code == 8
-    assert "bad is not finite at step 4 (cases " in caught.value.problem
-    assert "good" not in caught.value.problem
+    assert caught.value.problem.startswith("bad is not finite at step 4 (cases ")
     config = run.read_config()
     split = json.loads(run.run.read_text())["split"]
     names = [*split["labeled"], *split["unlabeled"]]
@@ -280,7 +279,7 @@ def test_memory_format_changes_the_layout_and_not_the_loss(toy_store, finished_r
     plain = train(toy_store, tmp_path / "plain", "supervised", {"engine.channels_last": False})
     losses = [row["loss"] for row in rows_of(finished_run("supervised"))]
     found = [row["loss"] for row in rows_of(plain)]
-    assert found[:2] == pytest.approx(losses[:2], rel=1e-4)  # later, tiny batches have made rounding larger
+    assert found[:2] == pytest.approx(losses[:2], rel=1e-3)  # later, tiny batches have made rounding larger
     assert found == pytest.approx(losses, rel=0.1)
 
 
@@ -360,7 +359,7 @@ def test_environment_says_what_the_run_ran_on(finished_run) -> None:
     assert environment["threads"] == 1
     assert environment["world_size"] == 1
     assert environment["precision"] == "fp32"
-    assert environment["packages"]["torch"] == torch.__version__.partition("+")[0] or environment["packages"]["torch"]
+    assert torch.__version__.startswith(environment["packages"]["torch"].partition("+")[0])
     text = json.dumps(environment)
     assert str(Path.home()) not in text
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semivox.errors import InputError, PartialFailure, ResourceError, SemivoxError
+from semivox.errors import InputError, PartialFailure, ResourceError, SemivoxError, UsageError
 from semivox.imaging.plan import Plan
 from semivox.inference.batch import predict_cases
 from semivox.inference.cases import Job, find_inputs, plan_outputs
@@ -76,6 +76,20 @@ def test_the_list_of_failures_goes_away_when_all_is_well(scans: Path, tmp_path: 
     file.write_bytes(content)
     predict_cases(predictor, jobs_for(scans, out))
     assert not (out / "failed.json").exists()
+
+
+@pytest.mark.parametrize("content", ["not JSON", "[]", "{}", '{"failed": 3}', '{"failed": [{"case": "a"}]}',
+                                     '{"failed": [], "of": "another program"}'])
+def test_a_failed_json_of_another_program_is_kept(content: str, scans: Path, tmp_path: Path,
+                                                  predictor: Predictor) -> None:
+    foreign = tmp_path / "out" / "failed.json"
+    foreign.parent.mkdir()
+    foreign.write_text(content)
+    with pytest.raises(UsageError, match="no prediction wrote") as caught:
+        predict_cases(predictor, jobs_for(scans, foreign.parent))
+    assert (caught.value.code, caught.value.exit_code) == ("P8", 2)
+    assert foreign.read_text() == content
+    assert list(foreign.parent.iterdir()) == [foreign]
 
 
 def test_the_error_of_a_single_case_is_the_error_of_the_command(scans: Path, tmp_path: Path,

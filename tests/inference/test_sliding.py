@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from semivox.inference import sliding
-from semivox.inference.sliding import Execution, predict_labels, predict_probabilities, probability_slabs
+from semivox.inference.sliding import Execution, predict, predict_labels, probability_slabs
 from semivox.inference.windows import Window, padding, window_importance, window_starts
 
 NetworkFactory = Callable[..., nn.Module]
@@ -28,6 +28,13 @@ CASES = [
 
 def random_image(size: tuple[int, ...], channels: int = 1) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(channels, *size)).astype(np.float32)
+
+
+def predict_probabilities(network: nn.Module, image: np.ndarray, window: Window,
+                          execution: Execution | None = None) -> np.ndarray:
+    probabilities = predict(network, image, window, execution=execution, probabilities=True).probabilities
+    assert probabilities is not None
+    return probabilities
 
 
 def naive_probabilities(network: nn.Module, image: np.ndarray, window: Window) -> np.ndarray:

@@ -54,6 +54,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            return UsageError.exit_code  # the help that was asked for has been printed
         if os.environ.get(DEBUG_VARIABLE):
             raise
         failure = as_failure(error)
@@ -84,5 +86,6 @@ def _usage_failure(error: TyperException) -> UsageError:
     group = getattr(context, "command", None)
     message = error.format_message().rstrip(".")
     if message.startswith("No such command"):
+        message = message.partition(". Did you mean")[0]
         fix = did_you_mean(message.split("'")[1], getattr(group, "commands", {}))
     return UsageError("C1", Path(command).name, message[:1].lower() + message[1:], fix)

@@ -12,11 +12,7 @@ Show versions, devices, threads, bf16 support, disk and memory, and what is miss
 Example: `semivox doctor`
 """
 
-NEEDED_FOR = {
-    "monai": "networks named monai:...",
-    "tensorboard": "event files of training",
-    "matplotlib": "overlay pictures",
-}
+NEEDED_FOR = {"monai": "networks named monai:..."}
 
 
 def register(app: typer.Typer) -> None:

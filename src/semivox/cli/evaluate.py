@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate", epilog=EXAMPLE)(evaluate_command)
 
 
-def evaluate_command(  # noqa: PLR0913 (one parameter for each option)
+def evaluate_command(
     predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of predicted label maps.")],
     references: Annotated[Path, typer.Argument(metavar="REFERENCES", help="Folder of reference label maps.")],
     *,

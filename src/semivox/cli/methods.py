@@ -23,18 +23,16 @@ def methods(
     as_json: Annotated[bool, typer.Option("--json", help="JSON alone on stdout, with parameter counts.")] = False,
 ) -> None:
     """List the methods."""
-    from semivox.methods import METHODS
+    from semivox.methods import METHODS, plugins
 
     if as_json:
         typer.echo(json.dumps([describe(name) for name in METHODS], indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("name", "paper", "year", "what it does", box=None, header_style="bold")
+    width = max(map(len, METHODS))
     for name, entry in METHODS.items():
-        table.add_row(name, entry.title, str(entry.year), entry.summary)
-    Console().print(table)
+        typer.echo(f"{name:{width}}  {entry.year}  {entry.title}: {entry.summary}")
+    for name, target in plugins().items():
+        typer.echo(f"{name:{width}}  from {target}")
 
 
 def describe(name: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     app.command(help=EXAMPLE)(predict)
 
 
-def predict(  # noqa: PLR0913  the options of a verb
+def predict(
     run: Annotated[Path, typer.Argument(help="Directory of a finished training run.")],
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="A scan, or a folder of scans.")],
     out: Annotated[Path, typer.Argument(help="Folder for the label maps; for one scan also a file name.")],

@@ -59,12 +59,16 @@ def read_wishes(config: Path | None) -> dict[str, Any]:
     """The content of ``--config``.
 
     Raises:
-        UsageError: when it is not a JSON object of a configuration's sections.
+        UsageError: when it cannot be read, or is not a JSON object of a configuration's sections.
     """
     from semivox.config import require_sections
+    from semivox.errors import InputError, UsageError
     from semivox.fsio import read_json
 
-    content: dict[str, Any] = read_json(config) if config else {}
+    try:
+        content: dict[str, Any] = read_json(config) if config else {}
+    except InputError as error:  # a fault of the command line here, not of the data
+        raise UsageError(error.code, error.subject, error.problem, error.fix) from None
     require_sections(content, str(config))
     return content
 

@@ -49,7 +49,7 @@ class EmaTeacher(nn.Module):
         return self
 
     @torch.no_grad()
-    def forward(self, *inputs: torch.Tensor) -> Any:  # noqa: ANN401 - the network decides
+    def forward(self, *inputs: torch.Tensor) -> Any:
         """Return what the averaged network returns, without a graph."""
         return self.network(*inputs)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 
-def frozen_statistics(module: nn.Module, *inputs: Tensor) -> Any:  # noqa: ANN401 - the module decides
+def frozen_statistics(module: nn.Module, *inputs: Tensor) -> Any:
     """Run ``module`` as it is (batch statistics in training mode) and leave all its buffers untouched.
 
     Gradients reach the parameters and the inputs as in an ordinary call.
@@ -32,7 +32,7 @@ def frozen_statistics(module: nn.Module, *inputs: Tensor) -> Any:  # noqa: ANN40
     return torch.func.functional_call(module, buffers, inputs)
 
 
-def running_statistics(module: nn.Module, *inputs: Tensor) -> Any:  # noqa: ANN401 - the module decides
+def running_statistics(module: nn.Module, *inputs: Tensor) -> Any:
     """Run ``module`` with its normalization layers as in evaluation and everything else as it is.
 
     Layers that keep running statistics use them and do not update them; dropout goes on in training mode. A

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semivox.data.dataset import CaseFiles
+from semivox.data.cases import CaseFiles
 from semivox.data.fingerprint import CaseSummary, summarize_case
-from semivox.data.layouts_read import is_la_file, read_case_images, read_case_label
+from semivox.data.layouts.read import is_la_file, read_case_images, read_case_label
 from semivox.data.provenance import Digests, digest_files, image_key, label_key
 from semivox.data.store import (
     CASE_JSON,

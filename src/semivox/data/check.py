@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from semivox.data.cases import Dataset
 from semivox.data.checks.cases import CaseFacts, CaseJob, examine_case
 from semivox.data.checks.images import grid_problems, intensity_problems
 from semivox.data.checks.labels import all_empty_problem
 from semivox.data.checks.leakage import duplicate_problems, patient_problems
 from semivox.data.checks.outliers import outlier_problems
-from semivox.data.dataset import Dataset, find_dataset, names_from_values
-from semivox.data.problems import SEVERITIES, Problem, count_of, first_names, from_error
-from semivox.errors import InputError, ResourceError
+from semivox.data.dataset import find_dataset, names_from_values
+from semivox.data.problems import SEVERITIES, Problem, from_error
+from semivox.errors import InputError
 from semivox.progress import track
+from semivox.wording import count_of, first_names
+from semivox.workers import worker_pool
 
 SERIAL_BYTES = 4_000_000
 """Less than this is read sooner than worker processes start."""
@@ -76,28 +76,15 @@ def run_check(root: str | Path, *, patient_regex: str | None = None, workers: in
 
 def _examine(dataset: Dataset, workers: int) -> list[CaseFacts]:
     jobs = [CaseJob(case, dataset.root, dataset.class_names) for case in dataset.cases]
-    with track("Checking", total=len(jobs), unit="case") as bar:
+    alone = workers < 2 or len(jobs) < 2 or _bytes_at_most(jobs, SERIAL_BYTES)
+    with worker_pool(0 if alone else min(workers, len(jobs)), command="check") as pool, \
+            track("Checking", total=len(jobs), unit="case") as bar:
         facts = []
-        for case in _results(jobs, workers):
+        for case in pool.in_order(examine_case, jobs):
             facts.append(case)
             bar.advance()
             bar.note(case.name)
     return facts
-
-
-def _results(jobs: Sequence[CaseJob], workers: int) -> Iterator[CaseFacts]:
-    if workers < 2 or len(jobs) < 2 or _bytes_at_most(jobs, SERIAL_BYTES):
-        yield from map(examine_case, jobs)
-        return
-    # Spawned, not forked: a fork of a process with threads can hang.
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn"))
-    try:
-        yield from pool.map(examine_case, jobs)
-    except BrokenProcessPool:
-        raise ResourceError("C9", "check", "a worker process was killed, probably because memory ran out",
-                            "use `--workers 1`, or a machine with more memory") from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _bytes_at_most(jobs: Sequence[CaseJob], limit: int) -> bool:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from semivox.data.check import Check
-from semivox.data.problems import SEVERITIES, count_of, printable
+from semivox.data.problems import SEVERITIES
 from semivox.errors import InputError, UsageError
 from semivox.fsio import read_json, write_json
+from semivox.wording import count_of, printable
 
 SHOWN = 50
 FORMAT = "semivox-check"

@@ -7,52 +7,22 @@ files are used and the difference is reported. Nothing here reads voxels except 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
 
-from semivox.data.problems import Problem, first_names
+import numpy as np
+
+from semivox.data.cases import IMAGE_FOLDERS, LA_FILE, CaseFiles, Dataset
+from semivox.data.layouts.files import is_hidden
+from semivox.data.layouts.images import read_image_folders
+from semivox.data.layouts.la import find_la_files, read_la_folder
+from semivox.data.layouts.read import read_case_label
+from semivox.data.problems import Problem
 from semivox.errors import InputError, ResourceError, UsageError
+from semivox.imaging.files import IMAGE_ENDINGS
+from semivox.wording import first_names
 
-Role = Literal["train", "unlabeled", "test"]
-Layout = Literal["nnunet", "decathlon", "la_h5"]
-ROLES: tuple[Role, ...] = ("train", "unlabeled", "test")
-IMAGE_FOLDERS = ("imagesTr", "imagesUn", "imagesTs")
-LA_FILE = "mri_norm2.h5"
-
-
-class CaseFiles(NamedTuple):
-    """The files of one case."""
-
-    name: str
-    images: tuple[Path, ...]
-    """One file per channel, in channel order. In layout ``la_h5`` the one HDF5 file."""
-    label: Path | None
-    """The mask's file, or None. In layout ``la_h5`` the HDF5 file itself when it holds a mask."""
-    role: Role
-    """``train``: labeled training case; ``unlabeled``: training case without a label; ``test``: never trained on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dataset:
-    """A dataset folder, understood but not read."""
-
-    root: Path
-    layout: Layout
-    name: str
-    channel_names: tuple[str, ...]
-    class_names: tuple[str, ...] | None
-    """Index 0 is the background; None when nothing declares the classes (``infer_classes`` reads the masks)."""
-    cases: tuple[CaseFiles, ...]
-    """Sorted by role (train, unlabeled, test), then by name; names are unique."""
-    splits: dict[str, Any] | None = None
-    """Lists of case names under ``train``, ``test``, ``val`` (each optional) and ``labeled`` (count -> list)."""
-    problems: tuple[Problem, ...] = field(default=())
-    """What was found on the way. Errors are here as well: ``problems.raise_on_error`` refuses them."""
-
-    def of_role(self, *roles: Role) -> tuple[CaseFiles, ...]:
-        """The cases with one of ``roles``, in order."""
-        return tuple(case for case in self.cases if case.role in roles)
+__all__ = ["CaseFiles", "Dataset", "find_dataset", "infer_classes", "names_from_values"]
 
 
 def find_dataset(root: str | Path) -> Dataset:
@@ -73,9 +43,6 @@ def find_dataset(root: str | Path) -> Dataset:
         ResourceError: D1, no permission to read it (exit code 5).
         InputError: D2, it holds no scan in a known layout (exit code 3).
     """
-    from semivox.data.layouts_images import read_image_folders
-    from semivox.data.layouts_la import find_la_files, read_la_folder
-
     root = Path(root)
     _require_readable_folder(root)
     if any((root / folder).is_dir() for folder in IMAGE_FOLDERS):
@@ -98,10 +65,6 @@ def infer_classes(dataset: Dataset) -> tuple[str, ...]:
         InputError: D13, no training mask; I31, the values are not 0, 1, ..., N without a gap; or whatever the
             reader finds wrong with a mask.
     """
-    import numpy as np
-
-    from semivox.data.layouts_read import read_case_label
-
     if dataset.class_names is not None:
         return dataset.class_names
     labeled = [case for case in dataset.of_role("train") if case.label is not None]
@@ -155,9 +118,6 @@ def _require_readable_folder(root: Path) -> None:
 
 
 def _nothing_found(root: Path) -> InputError:
-    from semivox.data.layouts_files import is_hidden
-    from semivox.imaging.files import IMAGE_ENDINGS
-
     seen: list[str] = []
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if not is_hidden(name))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from semivox import __version__
+from semivox.data.answers import Answer, answers
 from semivox.data.case_writer import (
     Inspected,
     WriteJob,
@@ -21,7 +22,8 @@ from semivox.data.case_writer import (
     inspect_case,
     write_case,
 )
-from semivox.data.dataset import CaseFiles, Dataset, find_dataset, infer_classes
+from semivox.data.cases import CaseFiles, Dataset
+from semivox.data.dataset import find_dataset, infer_classes
 from semivox.data.fingerprint import Fingerprint, merge_summaries
 from semivox.data.planning import RECIPES, make_plan, median_shape
 from semivox.data.problems import raise_on_error
@@ -35,12 +37,13 @@ from semivox.data.store import (
     Store,
     case_to_json,
 )
-from semivox.data.workers import Answer, WorkerPool, worker_pool
 from semivox.errors import InputError, PartialFailure, ResourceError, SemivoxError, UsageError, did_you_mean
 from semivox.fsio import read_json, sha256_json, write_json
 from semivox.imaging.plan import Plan, load_plan, plan_to_json
+from semivox.workers import WorkerPool, worker_pool
 
 FAILED_JSON = "failed.json"
+REMEDY = "run the same command with --workers 1; finished cases are kept"
 Out = TypeVar("Out")
 
 
@@ -77,7 +80,7 @@ def prepare(root: str | Path, store_path: str | Path, *, recipe: str | None = No
     claim_store(store, dataset, request)
     with locked(store):
         _remove_leftovers(store)
-        with worker_pool(workers) as pool:
+        with worker_pool(workers, command="prepare", remedy=REMEDY) as pool:
             failures = _prepare_cases(dataset, store, _Choice(recipe or "auto", user_plan, class_names), pool)
     if failures:
         names = ", ".join(failure.case for failure in failures[:5]) + (", ..." if len(failures) > 5 else "")
@@ -146,7 +149,7 @@ def _prepare_cases(dataset: Dataset, store: Path, choice: _Choice, pool: WorkerP
 
 def _inspect(cases: Sequence[CaseFiles], pool: WorkerPool, failures: list[Failure]) -> dict[str, Inspected]:
     found = {}
-    for index, answer in pool.run(inspect_case, cases, "Reading"):
+    for index, answer in answers(pool, inspect_case, cases, title="Reading"):
         value = _value(answer, cases[index].name, failures)
         if value is not None:
             found[cases[index].name] = value
@@ -157,15 +160,15 @@ def _finished(jobs: Sequence[WriteJob], pool: WorkerPool) -> dict[str, Written]:
     present = [job for job in jobs if (job.store / "cases" / job.case.name).is_dir()]
     if not present:
         return {}
-    answers = pool.run(finished_case, present, "Checking finished cases")
-    return {present[index].case.name: answer.value for index, answer in answers if answer.value is not None}
+    found = answers(pool, finished_case, present, title="Checking finished cases")
+    return {present[index].case.name: answer.value for index, answer in found if answer.value is not None}
 
 
 def _write(task: Callable[[WriteJob], Written], jobs: Sequence[WriteJob], pool: WorkerPool, failures: list[Failure], *,
            title: str) -> dict[str, Written]:
     written = {}
     if jobs:
-        for index, answer in pool.run(task, jobs, title):
+        for index, answer in answers(pool, task, jobs, title=title):
             value = _value(answer, jobs[index].case.name, failures)
             if value is not None:
                 written[jobs[index].case.name] = value

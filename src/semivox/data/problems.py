@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from semivox.errors import InputError, SemivoxError
+from semivox.wording import count_of, printable
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -36,11 +36,6 @@ class Problem(NamedTuple):
         return f"{self.severity.upper()} SVX-{self.code}  {printable(text)}"
 
 
-def printable(text: str) -> str:
-    """``text`` with control, format and surrogate characters written as escapes, so that it stays one line."""
-    return "".join(_escaped(char) if unicodedata.category(char) in _UNPRINTABLE else char for char in text)
-
-
 def relative(path: Path, root: Path) -> str:
     """``path`` as it is named in findings: relative to the dataset's root when it lies inside."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
@@ -52,19 +47,6 @@ def from_error(error: SemivoxError, root: Path, *, severity: Severity = "error")
     if Path(subject).is_absolute() or not root.is_absolute():
         subject = relative(Path(subject), root)
     return Problem(error.code, severity, subject, error.problem, error.fix)
-
-
-def first_names(names: Iterable[str], limit: int = 5) -> str:
-    """The first few names and how many more there are: ``"a, b, c, d, e and 7 more"``."""
-    known = list(names)
-    more = f" and {len(known) - limit} more" if len(known) > limit else ""
-    return ", ".join(known[:limit]) + more
-
-
-def count_of(number: int, noun: str) -> str:
-    """``"1 image"``, ``"2 images"``, ``"3 classes"``."""
-    plural = noun + ("es" if noun.endswith("s") else "s")
-    return f"{number} {noun if number == 1 else plural}"
 
 
 def raise_on_error(problems: Iterable[Problem]) -> None:
@@ -79,10 +61,3 @@ def raise_on_error(problems: Iterable[Problem]) -> None:
     first, rest = errors[0], len(errors) - 1
     more = f" ({count_of(rest, 'more error')}: `semivox check` lists all)" if rest else ""
     raise InputError(first.code, printable(first.subject), printable(first.problem) + more, printable(first.fix))
-
-
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")

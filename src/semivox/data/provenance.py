@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semivox.data.dataset import CaseFiles, Dataset
+from semivox.data.cases import CaseFiles, Dataset
 from semivox.errors import BusyError, InputError, UsageError
 from semivox.fsio import fsync_folder, read_json, sha256_file, sha256_json, write_json
 from semivox.imaging.plan import ChannelPlan, Plan

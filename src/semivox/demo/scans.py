@@ -70,7 +70,7 @@ def write_dataset(  # noqa: PLR0913 - keyword-only, one for each thing on disk
     ending: str = ".nii.gz",
     dataset_json: bool = True,
     splits_json: bool = False,
-    **appearance: Any,  # noqa: ANN401 - the fields of ScanSettings, which checks them
+    **appearance: Any,
 ) -> Path:
     """Write a data set: ``imagesTr``, ``labelsTr``, ``imagesTs``, ``labelsTs`` and, if asked for, ``imagesUn``.
 

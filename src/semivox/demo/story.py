@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+import semivox
 from semivox.demo.scans import write_dataset
-from semivox.errors import UsageError
+from semivox.errors import SemivoxError, UsageError
 from semivox.fsio import read_json, write_json
 from semivox.progress import format_duration
 
@@ -17,6 +19,15 @@ METHODS = ("supervised", "mean_teacher")
 LABELED, TRAIN, TEST = 4, 20, 8
 SHAPE, SPACING_MM = (64, 64, 32), (1.9, 1.9, 3.5)
 MARKER = "demo.json"
+
+class StepFailed(SemivoxError):
+    """A command of the story failed; the demo ends with its exit code."""
+
+    def __init__(self, verb: str, exit_code: int) -> None:
+        super().__init__("C7", "demo", f"`semivox {verb}` ended with exit code {exit_code}",
+                         "see the line above; `semivox demo` continues where it stopped")
+        self.exit_code = exit_code
+
 
 RunCommand = Callable[[Sequence[str]], int]
 """Runs a semivox command line and returns its exit code."""
@@ -49,7 +60,8 @@ def tell_story(folder: Path, run_command: RunCommand, *, steps: int, say: Callab
     """
     started = time.monotonic()
     data, store = folder / "data", folder / "store"
-    claim(folder, {"train": TRAIN, "labeled": LABELED, "test": TEST, "shape": list(SHAPE), "steps": steps})
+    claim(folder, {"version": semivox.__version__, "train": TRAIN, "labeled": LABELED, "test": TEST,
+                   "shape": list(SHAPE), "spacing_mm": list(SPACING_MM), "steps": steps})
     if not (data / "dataset.json").is_file():
         say(f"generating {TRAIN + TEST} scans, {LABELED} of {TRAIN} training scans with a label: {data}")
         write_dataset(data, train=TRAIN, labeled=LABELED, test=TEST, shape=SHAPE, spacing_mm=SPACING_MM)
@@ -59,16 +71,16 @@ def tell_story(folder: Path, run_command: RunCommand, *, steps: int, say: Callab
         say(f"\n$ semivox {' '.join(line)}")
         code = run_command(line)
         if code:
-            raise UsageError("C7", "demo", f"`semivox {line[0]}` ended with exit code {code}",
-                             "see the line above; `semivox demo` continues where it stopped")
+            raise StepFailed(line[0], code)
 
     command("check", data)
     command("prepare", data, store)
     for method in METHODS:
         run, predictions, scores = folder / "runs" / method, folder / "predictions" / method, folder / "scores" / method
-        if (run / "config.json").is_file():
+        if any(run.glob("checkpoints/*/MANIFEST.json")):
             command("resume", run)
         else:
+            shutil.rmtree(run, ignore_errors=True)  # stopped before its first checkpoint
             command("train", store, run, "--method", method, "--labeled", LABELED, "--steps", steps)
         command("predict", run, store / "imagesTs", predictions, "--overwrite")
         command("evaluate", predictions, store / "labelsTs", "--out", scores, "--images", store / "imagesTs",
@@ -96,6 +108,6 @@ def read_score(method: str, scores: Path) -> Score:
     """The headline of an evaluation: mean and standard deviation over cases, foreground classes averaged."""
     summary = read_json(scores / "summary.json")
     cases = [list(case["metrics"].values()) for case in summary["metric_per_case"]]
-    dice = [mean(100 * found["dice"] for found in case) for case in cases]
-    hd95_mm = [mean(found["hd95_mm"] for found in case) for case in cases]
+    dice = [mean(100 * found["dice"] for found in case if found["dice"] is not None) for case in cases]
+    hd95_mm = [mean(found["hd95_mm"] for found in case if found["hd95_mm"] is not None) for case in cases]
     return Score(method, mean(dice), stdev(dice), mean(hd95_mm), summary["n_missed"], scores / "overlay.png")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import replace
+from datetime import timedelta
 
 import torch
 from lightning.fabric import Fabric
@@ -18,6 +19,9 @@ from semivox.methods import get_method
 from semivox.methods.base import Method
 from semivox.networks import check_patch_size, network_factory
 from semivox.types import Task
+
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for each other, for example while the first one validates."""
 
 
 def as_started(config: EngineConfig) -> EngineConfig:
@@ -54,7 +58,7 @@ def build_fabric(config: EngineConfig, *, turns: int) -> Fabric:
     precision = resolve_precision(config.precision, device)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces what the run records anyway
     parallel = config.devices * config.nodes > 1
-    strategy = DDPStrategy(find_unused_parameters=turns > 1) if parallel else "auto"
+    strategy = DDPStrategy(find_unused_parameters=turns > 1, timeout=PATIENCE) if parallel else "auto"
     return Fabric(accelerator=device.type, devices=config.devices, num_nodes=config.nodes, strategy=strategy,
                   precision="bf16-mixed" if precision == "bf16" else "32-true")
 
@@ -76,6 +80,13 @@ def build_method(config: RunConfig, plan: Plan, labeled_cases: int) -> Method:
                                    dropout=network.dropout, init=network.init, options=network.options,
                                    patch_size=patch_size)
     return get_method(config.method.name)(config.method, make_network, task)
+
+
+def plan_of_run(plan: Plan, config: RunConfig) -> Plan:
+    """The store's plan with the patch that the run trains on, so that prediction uses windows of that size."""
+    if config.data.patch_size == plan.patch_size:
+        return plan
+    return replace(plan, patch_size=config.data.patch_size, strides=None)
 
 
 def memory_format(config: EngineConfig, dimensions: int) -> torch.memory_format:

@@ -107,7 +107,7 @@ def load_latest(folder: Path) -> tuple[Snapshot, list[str]]:
         return _read(generation), passed_over
     found = f"{len(passed_over)} damaged" if passed_over else "none"
     raise CheckpointError("K3", folder.parent.name, f"no usable checkpoint ({found} in {folder.name})",
-                          "start a new run with `semivox train` in another folder")
+                          "delete this folder and start again with `semivox train`")
 
 
 def _read(generation: Path) -> Snapshot:

@@ -14,6 +14,9 @@ from semivox.engine.environment import peak_memory_mb
 from semivox.fsio import finite_or_none
 from semivox.types import Progress, StepOutput
 
+LOSS = "loss of the step"
+"""A name that no term of a method has."""
+
 
 class MetricsLog:
     """Appends one JSON object a line; the same numbers go to TensorBoard.
@@ -60,9 +63,10 @@ class Window:
         self.terms: dict[str, torch.Tensor] = {}
         self.steps, self.seconds, self.wait_s, self.patches = 0, 0.0, 0.0, 0
 
-    def add_output(self, output: StepOutput, *, share: float) -> None:
-        """Add the loss and terms of one batch that is ``share`` of its step."""
-        for name, value in {"loss": output.loss.detach(), **output.terms}.items():
+    def add_output(self, output: StepOutput, *, share: float, prefix: str = "") -> None:
+        """Add the loss and terms of one batch that is ``share`` of its step; ``prefix`` tells the turns apart."""
+        terms = {prefix + name: value for name, value in output.terms.items()}
+        for name, value in {**terms, LOSS: output.loss.detach()}.items():
             old = self.terms.get(name)
             self.terms[name] = value.float() * share if old is None else old + value.float() * share
 
@@ -85,7 +89,7 @@ class Window:
     def row(self, progress: Progress, lr: float) -> dict[str, Any]:
         """Means over the window."""
         terms = {name: value.item() / self.steps for name, value in self.terms.items()}
-        return {"stage": progress.stage, "loss": terms.pop("loss"), "terms": terms, "lr": lr,
+        return {"stage": progress.stage, "loss": terms.pop(LOSS), "terms": terms, "lr": lr,
                 "seconds_per_step": self.seconds / self.steps, "data_wait_share": self.wait_s / self.seconds,
                 "patches_per_second": self.patches / self.seconds, "peak_memory_mb": peak_memory_mb()}
 

@@ -62,7 +62,8 @@ def fit(training: Training) -> None:
             try:
                 train_step(training, stream, progress)
             except ResourceError:
-                if not training.stop:  # a signal to the whole process group ends the loader's workers too
+                # a signal to the whole process group ends the loader's workers too
+                if not training.stop or fabric.world_size > 1:
                     raise
             else:
                 training.step += 1
@@ -103,7 +104,8 @@ def take_turn(training: Training, parts: list[Batch], progress: Progress, turn: 
             output: StepOutput = training.forward(batch, progress, turn)
             require_finite(training, output, batch, progress)
             fabric.backward(output.loss / len(parts))
-        training.window.add_output(output, share=1 / len(parts))
+        prefix = f"{turn}/" if len(training.method.turns) > 1 else ""
+        training.window.add_output(output, share=1 / len(parts), prefix=prefix)
     set_learning_rate(optimizer.optimizer, learning_rate(config.optimizer, progress))
     if config.optimizer.clip_norm:
         fabric.clip_gradients(training.forward, optimizer, max_norm=config.optimizer.clip_norm,
@@ -148,6 +150,19 @@ def require_finite(training: Training, output: StepOutput, batch: Batch, progres
                         "lower optimizer.lr or set optimizer.clip_norm=1 in a new run, or look at these cases")
 
 
+def require_finite_weights(training: Training) -> None:
+    """Stop when a weight is not finite, though the loss was; all processes have the same weights.
+
+    Raises:
+        DivergedError: names step and weights.
+    """
+    bad = [name for name, value in training.method.state_dict().items() if not torch.isfinite(value).all()]
+    if bad:
+        raise DivergedError("T9", training.run.path, f"weights are not finite after step {training.step} "
+                            f"({', '.join(bad[:3])}); the last good checkpoint is kept",
+                            "lower optimizer.lr or set optimizer.clip_norm=1 in a new run")
+
+
 def of_all_processes(training: Training, values: torch.Tensor) -> torch.Tensor:
     """One row of values (n,) from each process: (processes, n)."""
     gathered = cast(torch.Tensor, training.fabric.all_gather(values))
@@ -165,8 +180,10 @@ def report(training: Training, progress: Progress, bar: Bar) -> None:
         if training.log:
             training.log.write(training.step, row)
         bar.note(f"loss {row['loss']:.4f}")
-    if training.validator and training.log and (training.step % engine.validate_every == 0 or last):
-        training.log.write(training.step, {"validation": training.validator.score(training.method.predictor())})
+    if training.config.data.validation and (training.step % engine.validate_every == 0 or last):
+        require_finite_weights(training)
+        if training.validator and training.log:
+            training.log.write(training.step, {"validation": training.validator.score(training.method.predictor())})
 
 
 def agree_to_stop(training: Training) -> bool:
@@ -183,15 +200,11 @@ def save(training: Training) -> None:
     Raises:
         DivergedError: when a weight is not finite: such a state is never saved.
     """
-    tensors = {"method": training.method.state_dict()}
-    bad = [name for name, value in tensors["method"].items() if not torch.isfinite(value).all()]
-    if bad:
-        raise DivergedError("T9", training.run.path, f"weights are not finite after step {training.step} "
-                            f"({', '.join(bad[:3])}); the last good checkpoint is kept",
-                            "lower optimizer.lr or set optimizer.clip_norm=1 in a new run")
+    require_finite_weights(training)
     if training.fabric.is_global_zero and training.log:
-        tensors |= {f"optimizer-{turn}": optimizer_tensors(optimizer.optimizer)
-                    for turn, optimizer in training.optimizers.items()}
+        tensors = {f"optimizer-{turn}": optimizer_tensors(optimizer.optimizer)
+                   for turn, optimizer in training.optimizers.items()}
+        tensors["method"] = training.method.state_dict()
         state = {"step": training.step, "metrics_bytes": training.log.commit(), "window": training.window.state()}
         save_checkpoint(training.run.checkpoints, training.step, Snapshot(tensors, state))
     training.fabric.barrier()

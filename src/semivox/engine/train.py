@@ -17,7 +17,14 @@ from semivox.config import RunConfig
 from semivox.data.loading import build_loader
 from semivox.data.splits import Split, choose_split
 from semivox.data.store import Store
-from semivox.engine.build import as_started, build_fabric, build_method, memory_format, to_memory_format
+from semivox.engine.build import (
+    as_started,
+    build_fabric,
+    build_method,
+    memory_format,
+    plan_of_run,
+    to_memory_format,
+)
 from semivox.engine.checkpoint import Snapshot, load_latest
 from semivox.engine.environment import describe_environment
 from semivox.engine.logs import MetricsLog
@@ -26,8 +33,9 @@ from semivox.engine.optim import build_optimizer
 from semivox.engine.rundir import RunDirectory, create_run, lock_run, refuse_existing, require_same_store
 from semivox.engine.stopping import StopRequest, stop_on_signals
 from semivox.engine.validation import Validator
-from semivox.errors import CheckpointError, StoppedError
+from semivox.errors import CheckpointError, DivergedError, StoppedError
 from semivox.fsio import atomic_file, read_json, write_json
+from semivox.imaging.plan import Plan
 from semivox.inference.precision import resolve_device, resolve_precision
 from semivox.inference.sliding import Execution
 from semivox.inference.windows import Window
@@ -56,7 +64,8 @@ def start_run(store: Store, path: Path, config: RunConfig) -> RunDirectory:
     refuse_impossible(fabric, store, split=split, config=config)
     origin = {"store": str(store.path.resolve()), "store_digest": store.digest, "name": store.name,
               "split": {name: list(cases) for name, cases in split._asdict().items()}}
-    run = create_run(path, config, store.plan, origin) if fabric.is_global_zero else RunDirectory(path)
+    plan = plan_of_run(store.plan, config)
+    run = create_run(path, config, plan, origin) if fabric.is_global_zero else RunDirectory(path)
     fabric.barrier()
     with working_on(run, fabric):
         train(fabric, run, store, split=split, snapshot=None)
@@ -80,7 +89,7 @@ def resume_run(path: Path, store_path: Path | None = None) -> bool:
     config = run.read_config()
     if run.finished():
         return False
-    store = Store.open(store_path or Path(read_json(run.run)["store"]))
+    store = open_store(store_path or Path(read_json(run.run)["store"]))
     origin = require_same_store(run, store.digest)
     split = Split(**{name: tuple(cases) for name, cases in origin["split"].items()})
     if as_started(config.engine) != config.engine:
@@ -97,6 +106,17 @@ def resume_run(path: Path, store_path: Path | None = None) -> bool:
     return True
 
 
+def open_store(path: Path) -> Store:
+    """The store of a run to be resumed.
+
+    Raises:
+        CheckpointError: when it is no longer there.
+    """
+    if not path.is_dir():
+        raise CheckpointError("K9", path, "the store of this run is not there", "name its folder with --store")
+    return Store.open(path)
+
+
 def launch(config: RunConfig) -> Fabric:
     """Start the processes of a run and set its number of threads."""
     fabric = build_fabric(config.engine, turns=len(get_method(config.method.name).turns))
@@ -107,8 +127,8 @@ def launch(config: RunConfig) -> Fabric:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that the user started (or torchrun's first)."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    """Whether this is the process that the user started (or the first of torchrun, SLURM or several nodes)."""
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "SLURM_PROCID", "NODE_RANK", "LOCAL_RANK"))
 
 
 def refuse_impossible(fabric: Fabric, store: Store, *, split: Split, config: RunConfig) -> None:
@@ -119,12 +139,12 @@ def refuse_impossible(fabric: Fabric, store: Store, *, split: Split, config: Run
 
 @contextmanager
 def working_on(run: RunDirectory, fabric: Fabric) -> Iterator[None]:
-    """Hold the run's lock. Of several processes the first does, and it alone reports that the run was stopped."""
+    """Hold the run's lock. Of several processes the first does, and it alone reports why the run ended early."""
     if fabric.is_global_zero:
         with lock_run(run):
             yield
     else:
-        with suppress(StoppedError):
+        with suppress(StoppedError, DivergedError):
             yield
 
 
@@ -147,7 +167,7 @@ def train(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, snap
 def assemble(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, stop: StopRequest,
              snapshot: Snapshot | None) -> Training:
     """Build method, optimizers, loader, validator and log, and restore a snapshot into them."""
-    config, plan = run.read_config(), store.plan
+    config, plan = run.read_config(), run.read_plan()
     seed_torch(config.seed, "init")
     method = build_method(config, plan, len(split.labeled))
     layout = memory_format(config.engine, plan.dimensions)
@@ -164,7 +184,7 @@ def assemble(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, s
         run=run, config=config, fabric=fabric, method=method, forward=forward,
         optimizers=dict(zip(method.turns, wrapped, strict=True)), case_names=(*split.labeled, *split.unlabeled),
         loader=loader_for(store, split, config, fabric=fabric, step=state["step"]), layout=layout, stop=stop,
-        validator=validator_for(store, split, config) if first and split.validation else None,
+        validator=validator_for(store, split, config, plan=plan) if first and split.validation else None,
         log=log)
     if snapshot:
         restore(training, snapshot)
@@ -183,11 +203,11 @@ def loader_for(store: Store, split: Split, config: RunConfig, *, fabric: Fabric,
         batches=(engine.steps - step) * engine.accumulate, workers=data.workers)
 
 
-def validator_for(store: Store, split: Split, config: RunConfig) -> Validator:
-    """The validator of a run, with the plan's sliding window."""
+def validator_for(store: Store, split: Split, config: RunConfig, *, plan: Plan) -> Validator:
+    """The validator of a run, with the sliding window of its plan."""
     device = resolve_device(config.engine.accelerator)
     execution = Execution(precision=precision_of(config), device=device)
-    return Validator(store, split.validation, Window.from_plan(store.plan), execution)
+    return Validator(store, split.validation, Window.from_plan(plan), execution)
 
 
 def precision_of(config: RunConfig) -> str:

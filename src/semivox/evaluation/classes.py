@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semivox.data.layouts_json import class_names_from_labels
-from semivox.data.problems import printable
+from semivox.data.layouts.json import class_names_from_labels
 from semivox.errors import InputError
 from semivox.fsio import read_json
 from semivox.imaging.files import read_label
 from semivox.imaging.plan import load_plan
+from semivox.wording import printable
 
 
 class Declared(NamedTuple):

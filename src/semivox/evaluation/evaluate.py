@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from semivox.data.problems import count_of, first_names
 from semivox.errors import InputError, ResourceError, UsageError, did_you_mean
 from semivox.evaluation.classes import declared_beside, names_from_masks
 from semivox.evaluation.overlay import save_overlay
@@ -16,6 +15,7 @@ from semivox.evaluation.scoring import Job, score_all, sensible_workers
 from semivox.evaluation.tables import summary, write_cases
 from semivox.fsio import write_json
 from semivox.metrics.conventions import PROTOCOLS, Rules
+from semivox.wording import count_of, first_names
 
 CASES, SUMMARY, OVERLAY = RESULT_FILES = ("cases.csv", "summary.json", "overlay.png")
 MISSING = ("error", "worst")

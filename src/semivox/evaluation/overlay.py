@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semivox.data.problems import first_names, printable
 from semivox.evaluation.pairs import Pair, grid_fault, label_maps
 from semivox.evaluation.panels import View, draw_sheet
 from semivox.evaluation.result import Evaluation
@@ -16,6 +15,7 @@ from semivox.fsio import atomic_file
 from semivox.imaging.files import read_header, read_image
 from semivox.imaging.geometry import to_lps
 from semivox.metrics.conventions import PROTOCOLS
+from semivox.wording import first_names, printable
 
 UNITS = {"dice": " %", "jaccard": " %", "nsd": " %"}
 NAMES = {"dice": "Dice", "jaccard": "Jaccard", "hd95": "HD95", "asd": "ASD", "assd": "ASSD", "nsd": "NSD"}

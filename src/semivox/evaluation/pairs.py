@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from semivox.data.problems import count_of, first_names, printable
 from semivox.errors import InputError, UsageError
 from semivox.imaging.files import Header, is_image_file, read_header, split_ending
 from semivox.imaging.geometry import max_corner_distance_mm
+from semivox.wording import count_of, first_names, printable
 
 MAX_SHIFT = 0.01
 """Corners of the two grids may lie apart by this share of the smallest voxel side: formats round."""

@@ -174,7 +174,7 @@ def _draw_plane(axes: Axes, view: View, plane: Plane, index: int) -> None:
         _draw_letters(axes, plane.letters, color=color, halo=halo)
 
 
-def _draw_contours(axes: Axes, labels: np.ndarray, steps: tuple[float, float], **style: Any) -> None:  # noqa: ANN401
+def _draw_contours(axes: Axes, labels: np.ndarray, steps: tuple[float, float], **style: Any) -> None:
     padded = np.pad(labels, 1)  # so that contours close at the edge of the image
     x = (np.arange(padded.shape[1]) - 1) * steps[0]
     y = (np.arange(padded.shape[0]) - 1) * steps[1]

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import get_context
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from semivox.errors import ResourceError
 from semivox.evaluation.classes import check_values
 from semivox.evaluation.pairs import Pair
 from semivox.evaluation.result import CaseRow
 from semivox.imaging.files import Header, Scan, read_label
 from semivox.metrics.conventions import Rules, class_metrics
 from semivox.progress import track
+from semivox.workers import worker_pool
 
 VOXELS_PER_WORKER = 40_000_000
 """A further process is worth its start (a second) for about this many voxels."""
@@ -66,9 +62,11 @@ def score_all(jobs: Sequence[Job], *, workers: int) -> list[CaseRow]:
         InputError: of the first case that fails.
         ResourceError: when a worker process is killed.
     """
-    with track("Evaluating", total=len(jobs), unit="case") as bar, _mapper(min(workers, len(jobs))) as run:
+    processes = min(workers, len(jobs))
+    with worker_pool(processes if processes > 1 else 0, command="evaluate") as pool, \
+            track("Evaluating", total=len(jobs), unit="case") as bar:
         rows = []
-        for found in run(score_case, jobs):
+        for found in pool.in_order(score_case, jobs):
             rows.extend(found)
             bar.advance()
     return rows
@@ -79,19 +77,3 @@ def sensible_workers(headers: Iterable[Header]) -> int:
     voxels = sum(math.prod(header.shape) for header in headers)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, voxels // VOXELS_PER_WORKER))
-
-
-@contextmanager
-def _mapper(workers: int) -> Iterator[Callable[..., Iterable[list[CaseRow]]]]:
-    if workers <= 1:
-        yield map
-        return
-    # "spawn": a forked copy of a process with running threads (SimpleITK, torch) can deadlock.
-    executor = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    try:
-        yield executor.map
-    except BrokenProcessPool:
-        raise ResourceError("C9", "evaluate", f"one of {workers} worker processes was killed, most often for memory",
-                            "run again with --workers 1") from None
-    finally:
-        executor.shutdown(cancel_futures=True)

@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from semivox.data.problems import count_of, printable
 from semivox.evaluation.result import CaseRow, Evaluation, Statistic, statistic
 from semivox.fsio import write_text
 from semivox.metrics.conventions import DEFINITIONS, MEASURES, PROTOCOLS
+from semivox.wording import count_of, printable
 
 COLUMNS = (
     "case", "class", *MEASURES, "missed", "kind", "prediction_voxels", "reference_voxels",

@@ -77,6 +77,19 @@ def resample_label(labels: NDArray, shape: Sequence[int], classes: int) -> NDArr
     return result
 
 
+def resample_linear(array: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.float32]:
+    """Resample linearly, as :func:`resample_probabilities` does with each class.
+
+    Args:
+        array: (X, Y, Z).
+        shape: of the result.
+
+    Returns:
+        Float32 array of ``shape``; ``array`` itself when the shape is the same.
+    """
+    return _apply(array, [_weights(old, new, 1) for old, new in zip(array.shape, shape, strict=True)])
+
+
 def resample_probabilities(probabilities: Iterable[NDArray], shape: Sequence[int]) -> NDArray:
     """Resample class probabilities linearly and take the best class of each voxel, one class in memory at a time.
 
@@ -90,8 +103,7 @@ def resample_probabilities(probabilities: Iterable[NDArray], shape: Sequence[int
     best: NDArray[np.float32] | None = None
     result: NDArray = np.zeros(tuple(shape), dtype=np.uint8)
     for index, probability in enumerate(probabilities):
-        matrices = [_weights(old, new, 1) for old, new in zip(probability.shape, shape, strict=True)]
-        share = _apply(np.asarray(probability, dtype=np.float32), matrices)
+        share = resample_linear(np.asarray(probability, dtype=np.float32), shape)
         if best is None:
             best = np.array(share)
             continue

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import torch
 
-from semivox.errors import PartialFailure, ResourceError, SemivoxError
-from semivox.fsio import write_json
+from semivox.errors import InputError, PartialFailure, ResourceError, SemivoxError, UsageError
+from semivox.fsio import read_json, write_json
 from semivox.inference.cases import Job
 from semivox.inference.predictor import CaseResult, LoadedCase, Predictor
 
 FAILED = "failed.json"
+ENTRY_KEYS = {"case", "code", "error"}
+"""Of each failure in the list; by them a list is known as ours."""
 
 
 def predict_cases(predictor: Predictor, jobs: Sequence[Job], *, probabilities: bool = False,
@@ -32,11 +34,12 @@ def predict_cases(predictor: Predictor, jobs: Sequence[Job], *, probabilities: b
     Raises:
         PartialFailure: P1, some of several cases failed.
         SemivoxError: the failure itself, when there is only one case.
+        UsageError: P8, a ``failed.json`` is there that no prediction wrote; nothing is predicted then.
     """
     results: list[CaseResult] = []
     failures: list[tuple[Job, SemivoxError]] = []
-    for job in jobs:
-        (job.out_path.parent / FAILED).unlink(missing_ok=True)
+    for path in {job.out_path.parent / FAILED for job in jobs}:
+        _remove_list(path)
     with ThreadPoolExecutor(1) as reader:
         for job, loading in _ahead(predictor, jobs, reader):
             outcome: CaseResult | SemivoxError
@@ -88,6 +91,21 @@ def _as_semivox_errors(job: Job) -> Iterator[None]:
     except OSError as error:
         raise ResourceError("P5", error.filename or job.out_path, f"the file system refused: {error.strerror or error}",
                             "check free space and permissions") from None
+
+
+def _remove_list(path: Path) -> None:
+    """Remove the list of failures of an earlier prediction; a file of that name by someone else is not touched."""
+    if not path.exists():
+        return
+    try:
+        content = read_json(path)
+    except InputError:
+        content = None
+    entries = content.get("failed") if isinstance(content, dict) and set(content) == {"failed"} else None
+    if not isinstance(entries, list) or not all(isinstance(e, dict) and set(e) == ENTRY_KEYS for e in entries):
+        raise UsageError("P8", path, "a file of this name is there that no prediction wrote",
+                         "move it away, or name another folder")
+    path.unlink()
 
 
 def _report(failures: Sequence[tuple[Job, SemivoxError]], total: int) -> PartialFailure:

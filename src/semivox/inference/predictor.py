@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 from torch import nn
 
 from semivox.errors import InputError, PartialFailure
 from semivox.imaging.files import read_image, split_ending, write_image, write_label
 from semivox.imaging.plan import Plan
 from semivox.imaging.preprocess import Prepared, prepare_case
-from semivox.imaging.resample import resample_probabilities
+from semivox.imaging.resample import resample_linear, resample_probabilities
 from semivox.inference.plausibility import scan_warnings
-from semivox.inference.sliding import Execution, predict_labels, predict_probabilities
+from semivox.inference.sliding import Execution, predict
 from semivox.inference.windows import Window, window_corners
 
 PROBABILITIES = "probabilities"
@@ -112,13 +111,12 @@ class Predictor:
         """Label map in the axis order and size of the file."""
         prepared = case.prepared
         same_grid = prepared.image.shape[1:] == prepared.lps_shape
-        if same_grid and probabilities_beside is None:
-            labels = predict_labels(self.network, prepared.image, self.window, execution=self.execution)
-            return np.ascontiguousarray(prepared.orientation.undo(labels))
-        probabilities = predict_probabilities(self.network, prepared.image, self.window, execution=self.execution)
-        if probabilities_beside is not None:
+        labels, probabilities = predict(self.network, prepared.image, self.window, execution=self.execution,
+                                        probabilities=not same_grid or probabilities_beside is not None)
+        if probabilities is not None and probabilities_beside is not None:
             write_probabilities(probabilities, case, probabilities_beside)
-        labels = resample_probabilities(probabilities, prepared.lps_shape)
+        if probabilities is not None and not same_grid:
+            labels = resample_probabilities(probabilities, prepared.lps_shape)
         return np.ascontiguousarray(prepared.orientation.undo(labels))
 
     def _window_count(self, prepared: Prepared) -> int:
@@ -134,10 +132,9 @@ def write_probabilities(probabilities: np.ndarray, case: LoadedCase, label_path:
         case: tells the way back to the scan's grid.
         label_path: the case's label map; gives name, format and the folder that holds the new one.
     """
-    name, ending = split_ending(label_path.name)
     prepared = case.prepared
     for number, probability in enumerate(probabilities):
-        values = _resample_linear(np.asarray(probability, np.float32), prepared.lps_shape)
+        values = resample_linear(np.asarray(probability, np.float32), prepared.lps_shape)
         own_axes = np.ascontiguousarray(prepared.orientation.undo(values))
         write_image(probability_path(label_path, number), own_axes, prepared.geometry, like=case.paths[0])
 
@@ -146,12 +143,3 @@ def probability_path(label_path: Path, number: int) -> Path:
     """Where the probability of class ``number`` belongs."""
     name, ending = split_ending(label_path.name)
     return label_path.parent / PROBABILITIES / f"{name}_prob_{number}{ending}"
-
-
-def _resample_linear(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Linear interpolation between grids of equal extent, as ``resample_probabilities`` does for labels."""
-    if values.shape == shape:
-        return values
-    zoom = [new / old for new, old in zip(shape, values.shape, strict=True)]
-    result: np.ndarray = ndimage.zoom(values, zoom, order=1, mode="nearest", grid_mode=True)
-    return result

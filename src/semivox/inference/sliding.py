@@ -48,9 +48,20 @@ class Slab(NamedTuple):
         return _along(self.axis, slice(self.start, stop))
 
 
-def predict_labels(network: nn.Module, image: np.ndarray, window: Window, *,
-                   execution: Execution | None = None) -> np.ndarray:
-    """Most probable class of each voxel.
+class Prediction(NamedTuple):
+    """What the network says about a scan."""
+
+    labels: np.ndarray
+    """(X, Y, Z), uint8 for up to 256 classes, else uint16: the most probable class, decided in float32."""
+    probabilities: np.ndarray | None = None
+    """(K, X, Y, Z) float16, if they were asked for; a large array lies in a temporary file, not in memory."""
+
+
+def predict(network: nn.Module, image: np.ndarray, window: Window, *, execution: Execution | None = None,
+            probabilities: bool = False) -> Prediction:
+    """Most probable class of each voxel, and the probabilities of all classes if asked for.
+
+    Labels never depend on whether probabilities are kept: they are taken before these are rounded for storage.
 
     Args:
         network: (B, C, *patch) image -> (B, K, *patch) probabilities, on ``execution.device``. It is put into
@@ -58,35 +69,29 @@ def predict_labels(network: nn.Module, image: np.ndarray, window: Window, *,
         image: (C, X, Y, Z) float32, as prepared for training.
         window: patch size, strides and weights.
         execution: batch size, precision, flips, device.
-
-    Returns:
-        (X, Y, Z), uint8 for up to 256 classes, else uint16.
+        probabilities: keep them.
 
     Raises:
         FloatingPointError: when the network returns NaN or infinity.
+        ResourceError: when the disk has no room for the probabilities.
     """
-    labels = np.zeros(image.shape[1:], np.uint8)
+    labels, kept = np.zeros(image.shape[1:], np.uint8), None
     for slab in probability_slabs(network, image, window, execution=execution):
-        if len(slab.probabilities) > 256 and labels.dtype == np.uint8:
+        classes = len(slab.probabilities)
+        if classes > 256 and labels.dtype == np.uint8:
             labels = labels.astype(np.uint16)
         labels[slab.region()] = slab.probabilities.argmax(0).cpu().numpy()
-    return labels
+        if probabilities and kept is None:
+            kept = scratch_array((classes, *image.shape[1:]), np.float16)
+        if kept is not None:
+            kept[(slice(None), *slab.region())] = slab.probabilities.cpu().numpy()
+    return Prediction(labels, kept)
 
 
-def predict_probabilities(network: nn.Module, image: np.ndarray, window: Window, *,
-                          execution: Execution | None = None) -> np.ndarray:
-    """Probabilities of all classes, (K, X, Y, Z) float16; a large result lies in a temporary file, not in memory.
-
-    Arguments and errors as in :func:`predict_labels`; a full disk is a ``ResourceError``.
-    """
-    result: np.ndarray | None = None
-    for slab in probability_slabs(network, image, window, execution=execution):
-        if result is None:
-            result = scratch_array((len(slab.probabilities), *image.shape[1:]), np.float16)
-        result[(slice(None), *slab.region())] = slab.probabilities.cpu().numpy()
-    if result is None:
-        raise ValueError(f"an image of shape {image.shape} has no voxels")
-    return result
+def predict_labels(network: nn.Module, image: np.ndarray, window: Window, *,
+                   execution: Execution | None = None) -> np.ndarray:
+    """The labels of :func:`predict` alone."""
+    return predict(network, image, window, execution=execution).labels
 
 
 def probability_slabs(network: nn.Module, image: np.ndarray, window: Window, *,

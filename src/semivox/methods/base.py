@@ -54,7 +54,7 @@ class Method(nn.Module):
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
     """Profile name to overrides of dotted configuration paths, such as ``{"method.teacher_mode": "train"}``."""
 
-    def __init__(self, config: MethodConfig, make_network: NetworkFactory, task: Task) -> None:  # noqa: ARG002
+    def __init__(self, config: MethodConfig, make_network: NetworkFactory, task: Task) -> None:
         super().__init__()
         self.config = config
         self.task = task
@@ -76,7 +76,7 @@ class Method(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define predictor()")
 
-    def parameters_for(self, turn: str) -> list[dict[str, Any]]:  # noqa: ARG002
+    def parameters_for(self, turn: str) -> list[dict[str, Any]]:
         """Return the optimizer's parameter groups of a turn. Default: one group of all that requires a gradient.
 
         A group may set ``weight_decay`` or any other option of the optimizer; what it omits is configured.

@@ -54,7 +54,7 @@ def network_factory(  # noqa: PLR0913 - one keyword for each setting
     settings = {"width": width, "decoder": decoder, "dropout": dropout, "init": init}
     monai = monai_class_name(name)
     if monai is not None:
-        from semivox.networks.monai_networks import monai_factory  # noqa: PLC0415 - only here MONAI is needed
+        from semivox.networks.monai_networks import monai_factory
 
         return monai_factory(monai, task=task, settings=settings, options=options or {}, patch_size=patch_size)
     _check_own(name, task, settings, options=options or {})

@@ -90,7 +90,7 @@ def _find_class(name: str) -> type[nn.Module]:
         packages = " ".join(missing)
         fix = f"pip install {packages}, or choose a network of Semivox"
         raise ResourceError("C8", "network.name", f"monai:{name} needs packages not installed here: {packages}", fix)
-    from monai.networks import nets  # noqa: PLC0415 - an optional package
+    from monai.networks import nets
 
     kind: type[nn.Module] | None = getattr(nets, name, None)
     if kind is None:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from semivox.data.cases import CaseFiles, Role
 from semivox.data.checks.images import Grid, ImageFacts, constant_problem, image_facts
 from semivox.data.checks.labels import LabelFacts, class_facts, label_facts, label_problems
-from semivox.data.dataset import CaseFiles, Role
-from semivox.data.layouts_read import read_case_label, read_channel
+from semivox.data.layouts.read import read_case_label, read_channel
 from semivox.data.problems import Problem, from_error, relative
 from semivox.errors import InputError, SemivoxError
 from semivox.imaging.files import Scan

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semivox.data.problems import Problem, count_of, first_names
+from semivox.data.problems import Problem
 from semivox.imaging.files import Scan
+from semivox.wording import count_of, first_names
 
 CONSTANT_SHARE = 0.999
 SMALL_AXIS_VOXELS = 16

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semivox.data.problems import Problem, first_names
+from semivox.data.problems import Problem
 from semivox.imaging.files import Scan
 from semivox.imaging.geometry import to_lps
+from semivox.wording import first_names
 
 SPECK_VOXELS = 10
 FLIPS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))

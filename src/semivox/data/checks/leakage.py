@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from semivox.data.dataset import CaseFiles, Role
-from semivox.data.problems import Problem, first_names
+from semivox.data.cases import CaseFiles, Role
+from semivox.data.problems import Problem
 from semivox.errors import UsageError
+from semivox.wording import first_names
 
 PATIENTS_FILE = "patients.csv"
 

@@ -7,10 +7,11 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from semivox.data.problems import Problem, first_names, relative
+from semivox.data.problems import Problem, relative
 from semivox.errors import ResourceError
 from semivox.imaging.files import IMAGE_ENDINGS, split_ending
 from semivox.imaging.integrity import PARTIAL_ENDINGS
+from semivox.wording import first_names
 
 SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 OTHER_SCAN_ENDINGS = (".mhd", ".raw", ".hdr", ".img", ".img.gz", ".dcm", ".npy", ".npz", ".mgz", ".mgh", ".nhdr",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from semivox.data.dataset import CaseFiles
+from semivox.data.cases import CaseFiles
 from semivox.errors import InputError
 from semivox.imaging.files import Scan, read_image, read_label
 from semivox.imaging.hdf5 import read_la_case

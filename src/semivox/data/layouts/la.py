@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from semivox.data.dataset import LA_FILE, CaseFiles, Dataset
-from semivox.data.layouts_splits import apply_splits
-from semivox.data.problems import Problem, count_of, first_names, relative
+from semivox.data.cases import LA_FILE, CaseFiles, Dataset
+from semivox.data.layouts.splits import apply_splits
+from semivox.data.problems import Problem, relative
+from semivox.wording import count_of, first_names
 
 LISTS = {"train": "train.list", "test": "test.list"}
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from semivox.data.dataset import CaseFiles
-from semivox.data.problems import Problem, count_of, first_names
+from semivox.data.cases import CaseFiles
+from semivox.data.problems import Problem
 from semivox.errors import InputError
 from semivox.fsio import read_json
+from semivox.wording import count_of, first_names
 
 FILE = "splits.json"
 NNUNET_FILE = "splits_final.json"

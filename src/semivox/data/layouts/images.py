@@ -6,12 +6,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from semivox.data.dataset import IMAGE_FOLDERS, ROLES, CaseFiles, Dataset, Role
-from semivox.data.layouts_files import Listing, list_folder, listing_problems
-from semivox.data.layouts_json import FILE, Declared, read_declared
-from semivox.data.layouts_naming import Naming, find_naming, usual_channels
-from semivox.data.layouts_splits import apply_splits, names_in, read_splits
-from semivox.data.problems import Problem, count_of, first_names, printable, relative
+from semivox.data.cases import IMAGE_FOLDERS, ROLES, CaseFiles, Dataset, Role
+from semivox.data.layouts.files import Listing, list_folder, listing_problems
+from semivox.data.layouts.json import FILE, Declared, read_declared
+from semivox.data.layouts.naming import Naming, find_naming, usual_channels
+from semivox.data.layouts.splits import apply_splits, names_in, read_splits
+from semivox.data.problems import Problem, relative
+from semivox.wording import count_of, first_names, printable
 
 LABEL_FOLDERS = {"imagesTr": "labelsTr", "imagesTs": "labelsTs"}
 

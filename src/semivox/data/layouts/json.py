@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
-from semivox.data.problems import Problem, count_of, first_names
+from semivox.data.problems import Problem
 from semivox.errors import InputError, did_you_mean
 from semivox.fsio import read_json
+from semivox.imaging.files import split_ending
+from semivox.wording import count_of, first_names
 
 T = TypeVar("T")
 
@@ -160,8 +162,6 @@ def _list_names(content: dict[str, Any], key: str, problems: list[Problem]) -> t
     entries = _typed(content, key, list, problems=problems)
     if entries is None:
         return None
-    from semivox.imaging.files import split_ending
-
     names, outside = [], []
     for index, entry in enumerate(entries):
         image = entry.get("image") if isinstance(entry, dict) else entry
