@@ -7,13 +7,11 @@ weak to strong: defaults of the method and of the store's plan, the profile, ``-
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal
 
 from semivox.errors import UsageError, did_you_mean
 from semivox.methods import get_method
-from semivox.methods.base import MethodConfig
 from semivox.settings import (
     Fraction,
     FractionBelowOne,
@@ -23,6 +21,10 @@ from semivox.settings import (
     PositiveInt,
     Settings,
 )
+from semivox.strict import load_strictly
+
+if TYPE_CHECKING:
+    from semivox.methods.base import MethodConfig
 
 FORMAT = 1
 
@@ -160,9 +162,9 @@ def config_from_json(raw: dict[str, Any], source: str = "config") -> RunConfig:
     """
     require_sections(raw, source)
     method_class = get_method(str(raw.get("method", {}).get("name", "")))
-    parts: dict[str, Any] = {name: validate(cls, raw.get(name, {}), name) for name, cls in SECTIONS.items()}
-    parts["method"] = validate(method_class.Config, raw["method"], "method")
-    parts |= {name: validate(cls, raw[name], name) for name, cls in SCALARS.items() if name in raw}
+    parts: dict[str, Any] = {name: load_strictly(cls, raw.get(name, {}), name) for name, cls in SECTIONS.items()}
+    parts["method"] = load_strictly(method_class.Config, raw["method"], "method")
+    parts |= {name: load_strictly(cls, raw[name], name) for name, cls in SCALARS.items() if name in raw}
     if parts.get("format", FORMAT) != FORMAT:
         raise UsageError("C2", "format", f"found {parts['format']}, this version reads {FORMAT}", "update semivox")
     return RunConfig(**parts)
@@ -192,45 +194,7 @@ def config_to_json(config: RunConfig) -> dict[str, Any]:
     return content
 
 
-def validate(cls: Any, raw: Any, path: str) -> Any:
-    """Load one section strictly: no unknown key, no value of another type or out of range.
-
-    Raises:
-        UsageError: names the full path, the value found, and what is legal.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(cls).validate_json(json.dumps(raw), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        inner = [str(part) for part in first["loc"]]
-        full = ".".join([path, *inner])
-        if first["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-            owner = _owner(cls, inner[:-1])
-            raise UsageError("C1", full, "unknown key", did_you_mean(inner[-1], owner)) from None
-        if first["type"] == "literal_error":
-            legal = re.findall(r"'([^']*)'", first["ctx"]["expected"])
-            raise UsageError("C2", full, f"unknown value {first['input']!r}",
-                             did_you_mean(str(first["input"]), legal)) from None
-        raise UsageError("C2", full, f"found {first['input']!r}, {_lower_first(first['msg'])}",
-                         f"give {full} a legal value") from None
-
-
 def known_keys(method_name: str) -> list[str]:
     """Every dotted path that ``--set`` reaches for a method."""
     groups = {**SECTIONS, "method": get_method(method_name).Config}
     return [*SCALARS, *(f"{name}.{key.name}" for name, cls in groups.items() for key in fields(cls))]
-
-
-def _owner(cls: Any, path: list[str]) -> list[str]:
-    """Field names of the (nested) dataclass at ``path``."""
-    for part in path:
-        hints = get_type_hints(cls) if not part.isdigit() else {}
-        nested = hints.get(part, cls)
-        cls = next((a for a in getattr(nested, "__args__", ()) if hasattr(a, "__dataclass_fields__")), nested)
-    return [key.name for key in fields(cls)]
-
-
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -7,15 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from semivox.config import (
-    SCALARS,
-    SECTIONS,
-    OptimizerConfig,
-    RunConfig,
-    config_from_json,
-    known_keys,
-    require_sections,
-)
+from semivox.config import OptimizerConfig, RunConfig, config_from_json, known_keys, require_sections
 from semivox.errors import UsageError, did_you_mean
 from semivox.imaging.plan import Plan
 from semivox.methods import get_method
@@ -160,7 +152,7 @@ def parse_settings(settings: Sequence[str], method_name: str) -> dict[str, Any]:
         if path in {"network", "optimizer"}:
             path += ".name"
         if path not in known and not path.startswith("network.options."):
-            shown = [key for key in known if key.startswith(path.partition(".")[0] + ".")] or [*SCALARS, *SECTIONS]
+            shown = [key for key in known if key.startswith(path.partition(".")[0] + ".")] or known
             raise UsageError("C1", f"--set {path}", "unknown key", did_you_mean(path, shown))
         wishes = merge(wishes, nest(path, parse_value(text)))
     return wishes

@@ -132,7 +132,7 @@ def test_flips_batch_and_overlap_reach_the_windows(deployed: Deployed, scans: Pa
     ("fp32", "auto", True, False), ("bf16", "auto", True, True), ("bf16", "auto", False, False),
     ("fp32", "bf16", False, True), ("bf16", "fp32", True, False),
 ])
-def test_precision_is_the_trainings_unless_asked(  # noqa: PLR0913  parameters and fixtures
+def test_precision_is_the_trainings_unless_asked(
     trained: str, asked: str, native: bool, bf16: bool, deployed: Deployed, scans: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for findings
 
 SHAPE = (16, 16, 16)
 LABELED, UNLABELED, TEST = ("a", "b", "c"), ("u", "v"), ("t", "w")

@@ -450,3 +450,31 @@ def test_a_damaged_hdf5_case_is_named_once(tmp_path: Path) -> None:
 
 def test_real_scans_of_the_left_atrium_raise_no_false_alarm(shared_data: Path) -> None:
     assert check_dataset(shared_data / "la_half") == []
+
+
+def stack_channels(folder: Any, count: int = 2) -> None:
+    for path in folder.root.glob("images*/*_0000.nii.gz"):
+        values = np.stack([folder.voxels((path.name, channel)) for channel in range(count)], axis=-1)
+        path.unlink()
+        folder.image(f"{path.parent.name}/{path.name.replace('_0000', '')}", values)
+    folder.declare(channel_names=None, modality={"0": "T1", "1": "T2"})
+
+
+def test_channels_along_a_fourth_axis_are_channels_when_several_are_declared(folder: Any) -> None:
+    stack_channels(folder)
+    result = run_check(folder.root, workers=1)
+    assert [problem for problem in result.problems if problem.severity != "note"] == []
+    assert result.summary["channels"] == ["T1", "T2"]
+
+
+def test_a_constant_channel_inside_a_4d_file_is_found(folder: Any) -> None:
+    stack_channels(folder)
+    values = np.stack([folder.voxels("x"), np.ones((16, 16, 16), np.float32)], axis=-1)
+    folder.image("imagesTr/b.nii.gz", values)
+    assert [(problem.code, problem.subject) for problem in check_dataset(folder.root, workers=1)
+            if problem.severity == "error"] == [("I19", "imagesTr/b.nii.gz")]
+
+
+def test_a_fourth_axis_is_refused_where_one_channel_is_declared(folder: Any) -> None:
+    folder.image("imagesTr/b_0000.nii.gz", np.stack([folder.voxels("x"), folder.voxels("y")], axis=-1))
+    assert [problem.code for problem in check_dataset(folder.root, workers=1) if problem.severity == "error"] == ["I16"]

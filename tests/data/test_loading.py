@@ -18,20 +18,21 @@ import numpy as np
 import pytest
 import torch
 
-from semivox.data.loading import batches, build_loader
+from semivox.data.augment import Augmentation
+from semivox.data.loading import Order, batches, build_loader
 from semivox.data.prepare import prepare
 from semivox.data.splits import Split, choose_split
 from semivox.data.store import Store
 from semivox.errors import InputError, ResourceError, UsageError
 from semivox.types import Batch
 
-SETTINGS: dict[str, Any] = {
-    "labeled_per_batch": 2, "unlabeled_per_batch": 2, "patch_size": (16, 16, 16), "seed": 5, "batches": 6, "workers": 0,
-}  # fmt: skip
+HOW = Augmentation((16, 16, 16))
+ORDER = Order(seed=5, labeled_per_batch=2, unlabeled_per_batch=2, numbers=range(6))
 
 
-def load(store: Store, split: Split, **changes: Any) -> list[Batch]:
-    return [batch for batch, _ in batches(build_loader(store, split, **{**SETTINGS, **changes}))]
+def load(store: Store, split: Split, *, how: Augmentation = HOW, workers: int = 0, **order: Any) -> list[Batch]:
+    loader = build_loader(store, split, ORDER._replace(**order), how=how, workers=workers)
+    return [batch for batch, _ in batches(loader)]
 
 
 def assert_equal(first: list[Batch], second: list[Batch]) -> None:
@@ -54,7 +55,8 @@ def store_copy(toy_store: Store, tmp_path: Path) -> Store:
 
 def test_batches_have_the_promised_shapes_and_types(make_store: Callable[..., Store]) -> None:
     store = make_store(classes=4, channels=2)
-    for batch in load(store, choose_split(store, labeled=3), unlabeled_per_batch=3, patch_size=(32, 16, 16)):
+    for batch in load(store, choose_split(store, labeled=3), unlabeled_per_batch=3,
+                      how=Augmentation((32, 16, 16))):
         assert isinstance(batch, Batch)
         assert batch.image.shape == (5, 2, 32, 16, 16)
         assert batch.label.shape == (2, 32, 16, 16)
@@ -66,7 +68,7 @@ def test_batches_have_the_promised_shapes_and_types(make_store: Callable[..., St
 
 
 def test_patches_come_from_the_case_they_name_and_labels_fit_them(toy_store: Store, split: Split) -> None:
-    for batch in load(toy_store, split, augmentation="crop", patch_size=(16, 16, 16)):
+    for batch in load(toy_store, split, how=HOW._replace(kind="crop")):
         for image, label, case in zip(batch.labeled_image, batch.label, batch.case[:2].tolist(), strict=True):
             scan = toy_store.image(split.labeled[case])
             found = np.argwhere(scan[0, :21, :21, :13] == image[0, 0, 0, 0].item())
@@ -78,18 +80,18 @@ def test_patches_come_from_the_case_they_name_and_labels_fit_them(toy_store: Sto
 
 @pytest.mark.parametrize("kind", ["weak", "crop", "strong"])
 def test_two_workers_give_the_batches_that_none_gives(toy_store: Store, split: Split, kind: str) -> None:
-    changes = {"augmentation": kind, "foreground_fraction": 0.5}
-    assert_equal(load(toy_store, split, **changes), load(toy_store, split, workers=2, **changes))
+    how = HOW._replace(kind=kind, foreground_fraction=0.5)
+    assert_equal(load(toy_store, split, how=how), load(toy_store, split, how=how, workers=2))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_starting_later_gives_the_batches_that_skipping_gives(toy_store: Store, split: Split, workers: int) -> None:
-    whole = load(toy_store, split, batches=7)
-    assert_equal(whole[4:], load(toy_store, split, first_batch=4, batches=3, workers=workers))
+    whole = load(toy_store, split, numbers=range(7))
+    assert_equal(whole[4:], load(toy_store, split, numbers=range(4, 7), workers=workers))
 
 
 def test_ranks_get_different_batches(toy_store: Store, split: Split) -> None:
-    first, second = (load(toy_store, split, rank=rank, world_size=2, batches=1)[0] for rank in range(2))
+    first, second = (load(toy_store, split, rank=rank, world_size=2, numbers=range(1))[0] for rank in range(2))
     assert not torch.equal(first.image, second.image)
 
 
@@ -100,11 +102,11 @@ def test_the_seed_of_the_run_decides(toy_store: Store, split: Split) -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_random_generators_of_the_process_are_left_alone(toy_store: Store, split: Split, workers: int) -> None:
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    np.random.seed(0)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
     load(toy_store, split, workers=workers)
     assert torch.equal(before[0], torch.get_rng_state())
-    assert before[1] == np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert before[1] == np.random.get_state()[1].tolist()
 
 
 def test_no_unlabeled_samples_are_fine(toy_store: Store) -> None:
@@ -115,35 +117,35 @@ def test_no_unlabeled_samples_are_fine(toy_store: Store) -> None:
 
 def test_unlabeled_samples_without_unlabeled_cases_are_refused_before_any_work(toy_store: Store, split: Split) -> None:
     with pytest.raises(UsageError, match="supervised"):
-        build_loader(toy_store, split._replace(unlabeled=()), **SETTINGS)
+        build_loader(toy_store, split._replace(unlabeled=()), ORDER, how=HOW, workers=0)
 
 
 def test_an_unknown_augmentation_is_refused(toy_store: Store, split: Split) -> None:
     with pytest.raises(UsageError, match="strong"):
-        build_loader(toy_store, split, augmentation="stong", **SETTINGS)  # type: ignore[arg-type]
+        build_loader(toy_store, split, ORDER, how=HOW._replace(kind="stong"), workers=0)  # type: ignore[arg-type]
 
 
 def test_slices_of_2d_training_have_no_third_axis(toy_store: Store, split: Split) -> None:
-    batch = load(toy_store, split, patch_size=(32, 16, 1), dimensions=2)[0]
+    batch = load(toy_store, split, how=Augmentation((32, 16, 1), dimensions=2))[0]
     assert batch.image.shape == (4, 1, 32, 16)
     assert batch.label.shape == (2, 32, 16)
 
 
 def test_scans_smaller_than_the_patch_are_padded(toy_store: Store, split: Split) -> None:
-    batch = load(toy_store, split, patch_size=(48, 48, 48))[0]
+    batch = load(toy_store, split, how=Augmentation((48, 48, 48)))[0]
     assert batch.image.shape == (4, 1, 48, 48, 48)
     assert (batch.image == 0).float().mean() > 0.3
 
 
 def test_foreground_fraction_shows_more_foreground_in_labeled_samples_only(toy_store: Store, split: Split) -> None:
-    runs = [load(toy_store, split, batches=40, foreground_fraction=by) for by in (0.0, 1.0)]
+    runs = [load(toy_store, split, numbers=range(40), how=HOW._replace(foreground_fraction=by)) for by in (0.0, 1.0)]
     shares = [torch.stack([batch.label.float().mean() for batch in run]) for run in runs]
     assert shares[1].mean() > 1.5 * shares[0].mean()
     assert (shares[1] > 0).all()
 
 
 def test_foreground_fraction_does_not_change_unlabeled_samples(toy_store: Store, split: Split) -> None:
-    plain, oversampled = load(toy_store, split), load(toy_store, split, foreground_fraction=1.0)
+    plain, oversampled = load(toy_store, split), load(toy_store, split, how=HOW._replace(foreground_fraction=1.0))
     for one, other in zip(plain, oversampled, strict=True):
         assert torch.equal(one.unlabeled_image, other.unlabeled_image)
 
@@ -155,8 +157,9 @@ def test_deleting_hidden_labels_changes_nothing(
     for name in {*split.unlabeled, *split.test}:
         shutil.rmtree(store_copy.path / "labels" / name, ignore_errors=True)
     assert len(list((store_copy.path / "labels").iterdir())) == 2
-    changes = {"foreground_fraction": 0.5, "workers": workers}
-    assert_equal(load(toy_store, split, **changes), load(store_copy, split, **changes))
+    how = HOW._replace(foreground_fraction=0.5)
+    whole, bare = (load(store, split, how=how, workers=workers) for store in (toy_store, store_copy))
+    assert_equal(whole, bare)
 
 
 def test_no_file_of_a_hidden_label_is_opened(
@@ -170,7 +173,7 @@ def test_no_file_of_a_hidden_label_is_opened(
         return plain_open(file, *rest, **options)
 
     monkeypatch.setattr(builtins, "open", spy)
-    load(toy_store, split, batches=20, foreground_fraction=0.5)
+    load(toy_store, split, numbers=range(20), how=HOW._replace(foreground_fraction=0.5))
     seen = {Path(file).parent.name for file in opened if f"{os.sep}labels{os.sep}" in file}
     assert seen == set(split.labeled)
     assert {Path(file).parent.name for file in opened} > set(split.unlabeled)
@@ -187,9 +190,9 @@ def test_a_missing_image_arrives_as_an_error_that_names_it(store_copy: Store, sp
 
 
 def test_the_dataset_of_a_loader_can_be_sent_to_a_spawned_worker(toy_store: Store, split: Split) -> None:
-    loader = build_loader(toy_store, split, **SETTINGS)
+    loader = build_loader(toy_store, split, ORDER, how=HOW, workers=0)
     first = loader.dataset[0]
-    copy = pickle.loads(pickle.dumps(loader.dataset))  # noqa: S301
+    copy = pickle.loads(pickle.dumps(loader.dataset))
     assert_equal([first], [copy[0]])
 
 
@@ -197,7 +200,7 @@ def test_the_dataset_of_a_loader_can_be_sent_to_a_spawned_worker(toy_store: Stor
 def with_worker(toy_store: Store, split: Split) -> tuple[Iterator[tuple[Batch, float]], int]:
     """A stream of 30 batches that one worker reads, and the worker's process id."""
     before = {process.pid for process in multiprocessing.active_children()}
-    stream = batches(build_loader(toy_store, split, **{**SETTINGS, "workers": 1, "batches": 30}))
+    stream = batches(build_loader(toy_store, split, ORDER._replace(numbers=range(30)), how=HOW, workers=1))
     next(stream)
     (worker,) = {process.pid for process in multiprocessing.active_children()} - before
     assert worker is not None
@@ -239,7 +242,8 @@ def test_the_wait_for_a_slow_reader_is_measured(
         return read(store, name)
 
     monkeypatch.setattr(Store, "image", slow)
-    waits = [wait for _, wait in batches(build_loader(toy_store, split, **{**SETTINGS, "batches": 2}))]
+    loader = build_loader(toy_store, split, ORDER._replace(numbers=range(2)), how=HOW, workers=0)
+    waits = [wait for _, wait in batches(loader)]
     assert 0.15 < waits[0] < 2
     assert waits[1] >= 0
 
@@ -266,7 +270,8 @@ def test_labeled_patches_of_real_scans_hold_the_voxels_of_their_scans(shared_dat
         shutil.copy(source, root / folder)
     store = prepare(root, tmp_path / "store", recipe="la_half", workers=0)
     split = choose_split(store, labeled=2)
-    batch = load(store, split, patch_size=store.plan.patch_size, foreground_fraction=1.0, batches=1)[0]
+    x, y, z = store.plan.patch_size
+    batch = load(store, split, how=Augmentation((x, y, z), foreground_fraction=1.0), numbers=range(1))[0]
     for image, label, case in zip(batch.labeled_image, batch.label, batch.case[:2].tolist(), strict=True):
         scan, reference = store.image(split.labeled[case])[0], store.label(split.labeled[case])
         inside = image[0][label == 1].numpy()

@@ -130,7 +130,7 @@ def test_several_channels_keep_their_order(tmp_path):
     for channel in range(3):
         source = nib.load(data / f"imagesTr/c1_{channel:04d}.nii.gz").get_fdata(dtype=np.float32)
         assert np.array_equal(store.image("c1")[channel], source)
-    assert [path.name for path in store.test_images("t1")] == [f"t1_{i:04d}.nii.gz" for i in range(3)]
+    assert store.case("t1").images == tuple(f"imagesTs/t1_{i:04d}.nii.gz" for i in range(3))
 
 
 def test_flat_scans_are_stored_so_that_a_slice_is_one_run_of_bytes(tmp_path):
@@ -152,7 +152,7 @@ def test_the_order_of_splits_json_is_kept_and_its_test_cases_are_not_trained_on(
     store = prepare(data, tmp_path / "store", recipe="la", workers=0)
     assert store.train_order == ("c3", "u1", "c1")
     assert store.case("c2").role == "test"
-    assert store.reference("c2").is_file()
+    assert (store.path / store.case("c2").reference).is_file()
     assert not (store.path / "cases" / "c2").exists()
     assert choose_split(store, labeled=1).labeled == ("c3",)
 
@@ -177,8 +177,9 @@ def test_the_la_layout_of_the_literature_is_prepared(tmp_path):
         assert np.array_equal(store.image("BB")[0], file["image"][()])
         assert np.array_equal(store.label("BB"), file["label"][()])
     with h5py.File(data / "CC" / "mri_norm2.h5") as file:
-        assert np.array_equal(nib.load(store.test_images("CC")[0]).get_fdata(dtype=np.float32), file["image"][()])
-        assert np.array_equal(np.asarray(nib.load(store.reference("CC")).dataobj), file["label"][()])
+        copied = nib.load(store.path / store.case("CC").images[0])
+        assert np.array_equal(copied.get_fdata(dtype=np.float32), file["image"][()])
+        assert np.array_equal(np.asarray(nib.load(store.path / store.case("CC").reference).dataobj), file["label"][()])
     assert not store.case("CC").geometry.spacing_known
 
 
@@ -445,7 +446,7 @@ def test_an_edited_plan_reuses_arrays_that_it_does_not_change(data, tmp_path):
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"class_names": ["background", "a", "b"]}, "class_names has 3 entries, the dataset declares 2"),
-    ({"overlaps": 0.5}, r"unknown key 'overlaps'.*did you mean 'overlap'"), ({"window": "hann"}, "window"),
+    ({"overlaps": 0.5}, r"overlaps: unknown key.*did you mean 'overlap'"), ({"window": "hann"}, "window"),
     ({"patch_size": [16, 16]}, "patch_size")])
 def test_a_plan_that_does_not_fit_names_the_key(data, tmp_path, changes, message):
     store = prepare(data, tmp_path / "store", workers=0)
@@ -503,3 +504,82 @@ def test_real_scans_keep_their_voxels(tmp_path):
     assert choose_split(store, labeled=4).labeled == ("la_0001", "la_0002", "la_0003", "la_0004")
     source = nib.load(data / "imagesTr/la_0007.nii.gz").get_fdata(dtype=np.float32)
     assert np.array_equal(store.image("la_0007")[0], source)
+
+
+def write_splits(root: Path, **lists) -> None:
+    (root / "splits.json").write_text(json.dumps(lists))
+
+
+def test_lists_of_the_dataset_are_kept_and_decide_the_split(data, tmp_path):
+    write_splits(data, train=["c3", "c1"], val=["c2"], labelled={"1": ["c1"]})
+    store = prepare(data, tmp_path / "store", recipe="la", workers=0)
+    assert (store.train_order, store.validation_order, store.labeled_subsets) == (("c3", "c1"), ("c2",), {1: ("c1",)})
+    kept = json.loads((store.path / "splits.json").read_text())
+    assert (kept["train"], kept["val"], kept["labeled"]) == (["c3", "c1"], ["c2"], {"1": ["c1"]})
+    split = choose_split(store, labeled=1, validation=1)
+    assert (split.labeled, split.validation) == (("c1",), ("c2",))
+    assert set(split.unlabeled) == {"c2", "c3", "u1", "u2"}
+
+
+def test_without_a_train_list_the_validation_cases_are_not_in_the_order(data, tmp_path):
+    write_splits(data, val=["c1"])
+    store = prepare(data, tmp_path / "store", recipe="la", workers=0)
+    assert (store.train_order, store.validation_order) == (("c2", "c3"), ("c1",))
+
+
+def test_the_digest_changes_with_lists_that_change_a_split_and_with_no_others(data, tmp_path):
+    store = tmp_path / "store"
+
+    def digest(**lists) -> str:
+        write_splits(data, train=["c1", "c2", "c3"], **lists)
+        return prepare(data, store, recipe="la", workers=0).digest
+
+    plain = digest()
+    assert digest(labeled={"1": ["c1"], "2": ["c1", "c2"]}) == plain
+    assert Store.open(store).labeled_subsets == {1: ("c1",), 2: ("c1", "c2")}
+    assert digest(labeled={"1": ["c2"]}) != plain
+    assert digest() == plain
+
+
+def write_stacked(root: Path, channels: int = 3) -> Path:
+    """As Decathlon's files are: the channels of a case along the fourth axis of one file."""
+    write_folder(root, channels=channels)
+    for first in sorted(root.glob("images*/*_0000.nii.gz")):
+        name = first.name.removesuffix("_0000.nii.gz")
+        parts = [first.with_name(f"{name}_{index:04d}.nii.gz") for index in range(channels)]
+        scans = [nib.load(part) for part in parts]
+        volume = np.stack([scan.get_fdata(dtype=np.float32) for scan in scans], axis=-1)
+        affine = scans[0].affine
+        for part in parts:
+            part.unlink()
+        nib.save(nib.Nifti1Image(volume, affine), first.with_name(f"{name}.nii.gz"))
+    (root / "dataset.json").write_text(json.dumps({
+        "name": "tiny", "modality": {str(index): f"T{index + 1}" for index in range(channels)},
+        "labels": {"0": "background", "1": "part1"}}))
+    return root
+
+
+def test_channels_along_a_fourth_axis_give_the_store_that_separate_files_give(tmp_path):
+    apart = prepare(write_folder(tmp_path / "apart", channels=3), tmp_path / "one", workers=0)
+    stacked = prepare(write_stacked(tmp_path / "stacked"), tmp_path / "two", workers=0)
+    assert [channel.name for channel in stacked.plan.channels] == ["T1", "T2", "T3"]
+    assert plan_to_json(stacked.plan) == plan_to_json(apart.plan)
+    for name in ("c1", "u1", "u2"):
+        assert np.array_equal(stacked.image(name), apart.image(name))
+    assert stacked.case("t1").images == apart.case("t1").images
+    for file in stacked.case("t1").images:
+        one, two = nib.load(apart.path / file), nib.load(stacked.path / file)
+        assert np.array_equal(one.get_fdata(), two.get_fdata())
+        assert np.allclose(one.affine, two.affine)
+    assert stacked.verify() == []
+
+
+def test_a_case_with_other_channels_along_the_fourth_axis_is_left_out_and_named(tmp_path):
+    data = write_stacked(tmp_path / "data")
+    scan = nib.load(data / "imagesTr/c2.nii.gz")
+    nib.save(nib.Nifti1Image(scan.get_fdata(dtype=np.float32)[..., :2], scan.affine), data / "imagesTr/c2.nii.gz")
+    with pytest.raises(PartialFailure, match="c2"):
+        prepare(data, tmp_path / "store", workers=0)
+    (failure,) = json.loads((tmp_path / "store/failed.json").read_text())
+    assert (failure["code"], failure["problem"]) == (
+        "D5", "the file holds 2 channels along its fourth axis, the dataset has 3")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from semivox.data.problems import Problem, count_of, first_names, from_error, printable, raise_on_error, relative
+from semivox.data.problems import Problem, from_error, raise_on_error, relative
 from semivox.errors import InputError
 
 ERROR = Problem("D4", "error", "labelsTr/x.nii.gz", "this mask has no image", "add the image")
@@ -20,14 +20,6 @@ def test_a_line_has_severity_code_subject_problem_and_fix() -> None:
 
 def test_a_line_equals_that_of_the_exception_with_the_same_content() -> None:
     assert ERROR.line() == str(InputError(*ERROR[:1], *ERROR[2:]))
-
-
-@pytest.mark.parametrize(("text", "shown"), [
-    ("a\nb", "a\\nb"), ("\x1b[31mred", "\\x1b[31mred"), ("\u202egpj", "\\u202egpj"), ("\udcff", "\\udcff"),
-    ("Größe 腎臓", "Größe 腎臓")])
-def test_control_characters_are_escaped_and_letters_are_not(text: str, shown: str) -> None:
-    assert printable(text) == shown
-    printable(text).encode("utf-8")
 
 
 def test_a_file_name_cannot_break_the_line() -> None:
@@ -49,15 +41,6 @@ def test_an_error_about_a_relative_root_is_relative_to_it_as_well() -> None:
 
 def test_a_path_outside_the_root_stays_whole() -> None:
     assert relative(Path("/other/x"), Path("/data")) == "/other/x"
-
-
-def test_first_names_says_how_many_more() -> None:
-    assert first_names("abcdefg") == "a, b, c, d, e and 2 more"
-    assert first_names("ab") == "a, b"
-
-
-def test_counts_have_the_right_number() -> None:
-    assert [count_of(1, "case"), count_of(0, "case"), count_of(3, "class")] == ["1 case", "0 cases", "3 classes"]
 
 
 def test_warnings_alone_raise_nothing() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from semivox.data.splits import Split, choose_split, load_split, save_split
+from semivox.data.splits import Split, choose_split, split_from_json, split_to_json
 from semivox.data.store import Store, StoredCase, case_to_json
 from semivox.errors import InputError, UsageError
 from semivox.imaging.geometry import Geometry
@@ -81,11 +81,13 @@ def test_a_store_without_labels_says_so():
         choose_split(store((), labeled=(), unlabeled=("u",)), labeled=None)
 
 
-def test_json_gives_the_split_back(tmp_path):
+def test_json_gives_the_split_back():
     split = choose_split(FIVE, labeled=2, validation=1)
-    save_split(tmp_path / "split.json", split)
-    assert load_split(tmp_path / "split.json") == split
-    assert json.loads((tmp_path / "split.json").read_text())["format"] == 1
+    content = json.loads(json.dumps(split_to_json(split)))
+    assert content["format"] == 1
+    assert split_from_json(content, "run.json") == split
+    del content["format"]
+    assert split_from_json(content, "run.json") == split
 
 
 @pytest.mark.parametrize(("change", "message"), [
@@ -95,8 +97,71 @@ def test_json_gives_the_split_back(tmp_path):
     ({"test": ["v"]}, "'test'"), ({"labeled": ["a", "a"]}, "twice"), ({"format": 2}, "format 1"),
     ({"extra": []}, "extra"),
     ({"test": "t"}, "not a list"), ({"test": [1]}, "not a list")])
-def test_contradictions_in_json_are_refused(tmp_path, change, message):
+def test_contradictions_in_json_are_refused(change, message):
     content = {"format": 1, "labeled": ["a"], "unlabeled": ["b", "v"], "validation": ["v"], "test": ["t"]}
-    (tmp_path / "split.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(InputError, match=f"run.json.*{message}"):
+        split_from_json({**content, **change}, "run.json")
+
+
+@pytest.mark.parametrize("content", [None, [], "a", {}, {"format": 1, "labeled": ["a"]}])
+def test_json_that_is_no_split_is_refused(content):
+    with pytest.raises(InputError, match=r"run\.json: the split has .* expected the keys"):
+        split_from_json(content, "run.json")
+
+
+def with_lists(full: Store, *, val=(), labeled=()) -> Store:
+    manifest = {**full._manifest, "val": list(val), "labeled": {str(len(names)): list(names) for names in labeled}}
+    return Store(full.path, manifest, PLAN)
+
+
+def test_a_labeled_subset_of_the_dataset_is_taken_exactly_as_it_is_listed():
+    listed = with_lists(FIVE, labeled=[("e", "a")])
+    split = choose_split(listed, labeled=2)
+    assert split.labeled == ("e", "a")
+    assert split.unlabeled == ("d", "b", "c", "u1", "u2")
+    assert choose_split(listed, labeled=3).labeled == ("d", "b", "a")
+    drawn = {choose_split(listed, labeled=2, draw=seed).labeled for seed in range(20)}
+    assert len(drawn) > 3
+
+
+def test_validation_from_the_end_of_the_train_list_passes_over_the_labeled_subset():
+    listed = with_lists(FIVE, labeled=[("e", "a")])
+    split = choose_split(listed, labeled=2, validation=2)
+    assert (split.labeled, split.validation) == (("e", "a"), ("b", "c"))
+    assert choose_split(listed, labeled=2, validation=3).validation == ("d", "b", "c")
+    with pytest.raises(UsageError, match="2 of them are the labeled subset.*at most 3"):
+        choose_split(listed, labeled=2, validation=4)
+
+
+RESERVED = with_lists(store(("d", "b", "a"), labeled=ORDER, unlabeled=("u1",)), val=("e", "c"))
+
+
+def test_the_validation_list_of_the_dataset_is_used_from_its_beginning():
+    split = choose_split(RESERVED, labeled=1, validation=1)
+    assert split == Split(("d",), ("b", "a", "c", "e", "u1"), ("e",), ())
+    assert choose_split(RESERVED, labeled=3, validation=2).validation == ("e", "c")
+    with pytest.raises(UsageError, match="val list has 2.*0 to 2"):
+        choose_split(RESERVED, labeled=1, validation=3)
+
+
+@pytest.mark.parametrize("validation", [0, 1, 2])
+def test_cases_of_the_validation_list_are_never_labeled_ones(validation):
+    overlapping = with_lists(FIVE, val=("b",))
+    for reserved, full in ((RESERVED, RESERVED), (overlapping, overlapping)):
+        known = set(reserved.validation_order)
+        count = min(validation, len(known))
+        splits = [choose_split(full, labeled=None, validation=count),
+                  *(choose_split(full, labeled=2, draw=seed, validation=count) for seed in range(10))]
+        for split in splits:
+            assert not known & set(split.labeled)
+            assert known <= set(split.unlabeled)
+    with pytest.raises(UsageError, match=r"the data has 3 \(2 more are kept for validation\)"):
+        choose_split(RESERVED, labeled=4, validation=0)
+
+
+@pytest.mark.parametrize(("lists", "message"), [
+    ({"val": ("u1",)}, "val list names cases that have no label .*: u1"),
+    ({"labeled": [("d", "gone")]}, r"labeled\[2\] list names .*: gone")])
+def test_listed_cases_without_a_label_in_the_store_are_an_error(lists, message):
     with pytest.raises(InputError, match=message):
-        load_split(tmp_path / "split.json")
+        choose_split(with_lists(FIVE, **lists), labeled=2, validation=0)

@@ -80,12 +80,11 @@ def test_label_access_reaches_only_what_is_allowed(store):
 def test_test_scans_and_references_are_files_of_the_store(store):
     for case in store.cases:
         if case.role == "test":
-            assert [path.name for path in store.test_images(case.name)] == [f"{case.name}_0000.nii.gz"]
-            assert store.test_images(case.name)[0].is_file()
-            assert store.reference(case.name).is_file()
+            assert case.images == (f"imagesTs/{case.name}_0000.nii.gz",)
+            assert case.reference == f"labelsTs/{case.name}.nii.gz"
+            assert all((store.path / file).is_file() for file in (*case.images, case.reference))
         else:
-            assert store.test_images(case.name) == []
-            assert store.reference(case.name) is None
+            assert (case.images, case.reference) == ((), None)
 
 
 def test_an_intact_store_verifies(store):
@@ -109,7 +108,33 @@ def test_every_kind_of_damage_is_found(store, kind, damage):
         path.write_bytes(content)
     faults = store.verify()
     assert len(faults) == 1
-    assert path.name in faults[0]
+    assert faults[0].path == path
+
+
+@pytest.mark.parametrize("damage", ["truncate", "delete"])
+def test_a_store_with_a_cut_or_missing_image_is_refused_on_opening_with_the_way_out(store, damage):
+    path = store.path / "cases" / store.train_order[0] / "image.npy"
+    size = path.stat().st_size
+    if damage == "truncate":
+        path.write_bytes(path.read_bytes()[:-1])
+    else:
+        path.unlink()
+    with pytest.raises(InputError, match=f"{size - 1:,} bytes, recorded are {size:,}" if damage == "truncate"
+                       else "file not found") as caught:
+        Store.open(store.path)
+    assert caught.value.code == "T19"
+    assert str(path) == caught.value.subject
+    assert "semivox prepare" in caught.value.fix
+
+
+def test_a_cut_label_is_refused_where_it_is_needed_and_only_there(store):
+    first, second = store.train_order[:2]
+    path = store.path / "labels" / second / "label.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    again = Store.open(store.path)
+    assert LabelAccess(again, [first]).label(first).shape == again.case(first).shape
+    with pytest.raises(InputError, match="recorded are"):
+        LabelAccess(again, [first, second])
 
 
 def test_a_truncated_array_is_refused_on_reading(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ class Staged(Method):
         loss = self.network(batch.image)[:, 1].mean()
         bad = loss
         if progress.run_step == self.config.fault_step:
-            if self.config.fault == "term":
+            if self.config.fault == "term" or self.config.fault == f"rank {os.environ.get('LOCAL_RANK')}":
                 bad = loss * float("nan")
             if self.config.fault == "gradient":
                 bad = loss + (self.network.convolution.bias.sum() * 0).sqrt()  # 0, with a gradient that is not finite

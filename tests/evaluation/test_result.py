@@ -47,7 +47,7 @@ def test_means_by_hand() -> None:
     assert found.mean("dice", 1) == pytest.approx((100 + 100 * 2 / 3) / 2)
     assert found.mean("dice", 2) == pytest.approx(50.0)
     assert found.mean("dice") == pytest.approx((100 + 100 * 2 / 3 + 100 + 0) / 4)
-    assert found.std("dice") == pytest.approx(np.std([100.0, 100 / 3], ddof=1))
+    assert found.statistic("dice").std == pytest.approx(np.std([100.0, 100 / 3], ddof=1))
     assert found.case_mean("dice") == pytest.approx({"case0": 100.0, "case1": 100 / 3})
     assert found.counts(2) == (2, 1, 0, 0)
     assert found.missed == 1

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from semivox.errors import InputError, ResourceError
 from semivox.imaging.files import (
     IMAGE_ENDINGS,
+    count_channels,
     is_image_file,
+    read_channels,
     read_header,
     read_image,
     read_label,
@@ -276,3 +278,31 @@ def test_reading_needs_at_most_three_times_the_scan_in_memory(tmp_path):
             "before = peak(); read_image(Path(sys.argv[1])); print((peak() - before) * 1024)")
     result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert int(result.stdout) < 3 * array.size * 4
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_channels_along_the_fourth_axis_are_read_one_by_one(tmp_path: Path, name: str) -> None:
+    values = np.random.default_rng(0).integers(-50, 900, (5, 6, 7, 3)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([1.0, 2.0, 3.0, 1.0])), tmp_path / name)
+    assert count_channels(tmp_path / name) == 3
+    scans = read_channels(tmp_path / name)
+    assert [scan.array.dtype for scan in scans] == [np.float32] * 3
+    for channel, scan in enumerate(scans):
+        np.testing.assert_array_equal(scan.array, values[..., channel])
+        assert scan.geometry.spacing_mm == pytest.approx((1.0, 2.0, 3.0))
+
+
+def test_a_3d_file_has_one_channel(tmp_path: Path) -> None:
+    values = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
+    assert count_channels(tmp_path / "a.nii.gz") == 1
+    (scan,) = read_channels(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(scan.array, values)
+
+
+def test_a_cut_file_of_several_channels_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii"
+    nibabel.save(nibabel.Nifti1Image(np.ones((5, 6, 7, 3), np.float32), np.eye(4)), path)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(InputError):
+        read_channels(path)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semivox.imaging.geometry import Geometry, max_corner_distance_mm, orientation_of, to_lps
+from semivox.imaging.geometry import Geometry, max_corner_distance_mm, orientation_of, rounding_mm, to_lps
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 ALL_48 = [(axes, signs) for axes in permutations(range(3)) for signs in product((1.0, -1.0), repeat=3)]
@@ -79,3 +79,9 @@ def test_corner_distance_of_a_shift_is_the_shift():
 def test_corner_distance_of_another_spacing_grows_with_the_shape():
     a = Geometry((1, 1, 1), (0, 0, 0), IDENTITY)
     assert max_corner_distance_mm(a, a._replace(spacing_mm=(1.5, 1.0, 1.0)), (11, 5, 5)) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(("spacing", "expected"), [((0.5, 2.0, 3.0), 0.005), ((0.05, 1.0, 1.0), 0.001)])
+def test_grids_may_differ_by_what_formats_round(spacing, expected):
+    grid = Geometry(spacing, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    assert rounding_mm(grid) == pytest.approx(expected)

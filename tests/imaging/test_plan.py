@@ -36,30 +36,30 @@ def test_whole_numbers_are_accepted_where_floats_are_wanted():
     ("change", "code", "words"),
     [
         ({"patch_sise": [1, 1, 1]}, "C1", ("patch_sise", "patch_size")),
-        ({"overlap": 1.0}, "C2", ("overlap = 1.0", "less than 1")),
-        ({"foreground_fraction": 1.5}, "C2", ("foreground_fraction = 1.5", "less than or equal to 1")),
-        ({"overlap": "half"}, "C2", ("overlap = 'half'",)),
-        ({"dimensions": 4}, "C2", ("dimensions = 4", "2 or 3")),
-        ({"window": "triangle"}, "C2", ("window = 'triangle'", "'uniform' or 'gaussian'")),
-        ({"channels": []}, "C2", ("channels",)),
-        ({"class_names": ["background"]}, "C2", ("class_names",)),
+        ({"overlap": 1.0}, "C2", ("overlap: found 1.0", "a number of at least 0 and below 1 is needed")),
+        ({"foreground_fraction": 1.5}, "C2", ("foreground_fraction: found 1.5", "of at least 0 and of at most 1")),
+        ({"overlap": "half"}, "C2", ("overlap: found 'half'", "below 1 is needed")),
+        ({"dimensions": 4}, "C2", ("dimensions: unknown value 4", "legal values: 2, 3")),
+        ({"window": "triangle"}, "C2", ("window: unknown value 'triangle'", "legal values: gaussian, uniform")),
+        ({"channels": []}, "C2", ("channels: found []", "1 or more entries")),
+        ({"class_names": ["background"]}, "C2", ("class_names: found", "2 or more entries")),
         ({"class_names": ["a", "a"]}, "C2", ("class_names", "differ")),
-        ({"patch_size": [64, 64]}, "C2", ("patch_size",)),
-        ({"patch_size": [64, 0, 64]}, "C2", ("patch_size[1] = 0", "greater than 0")),
-        ({"patch_size": [64.5, 64, 64]}, "C2", ("patch_size[0]",)),
+        ({"patch_size": [64, 64]}, "C2", ("patch_size[2]: this key is missing",)),
+        ({"patch_size": [64, 0, 64]}, "C2", ("patch_size[1]: found 0", "a whole number greater than 0 is needed")),
+        ({"patch_size": [64.5, 64, 64]}, "C2", ("patch_size[0]: found 64.5", "a whole number greater than 0")),
         ({"dimensions": 2}, "C2", ("patch_size", "must end with 1")),
         ({"strides": [65, 1, 1]}, "C2", ("strides", "gaps")),
-        ({"spacing_mm": [1.0, -1.0, 1.0]}, "C2", ("spacing_mm[1] = -1.0",)),
-        ({"labeled_per_batch": 0}, "C2", ("labeled_per_batch = 0",)),
+        ({"spacing_mm": [1.0, -1.0, 1.0]}, "C2", ("spacing_mm[1]: found -1.0", "a number greater than 0")),
+        ({"labeled_per_batch": 0}, "C2", ("labeled_per_batch: found 0", "greater than 0")),
         ({"format": 2}, "C2", ("format = 2",)),
-        ({"spacing_known": "yes"}, "C2", ("spacing_known",)),
+        ({"spacing_known": "yes"}, "C2", ("spacing_known: found 'yes'", "true or false")),
     ],
 )
 def test_a_bad_value_names_file_key_value_and_what_is_legal(change, code, words):
     with pytest.raises(UsageError) as caught:
         plan_from_json({**plan_to_json(make_plan()), **change}, source="some/plan.json")
     assert caught.value.code == code
-    assert caught.value.subject == "some/plan.json"
+    assert caught.value.subject.startswith("some/plan.json")
     for word in words:
         assert word in str(caught.value)
 
@@ -71,7 +71,7 @@ def test_a_bad_value_inside_a_channel_names_the_full_path():
         plan_from_json(content)
     del content["channels"][0]["schema"]
     content["channels"][0]["scheme"] = "CT"
-    with pytest.raises(UsageError, match=r"channels\[0\]\.scheme = 'CT'.*'zscore', 'ct', 'minmax' or 'none'"):
+    with pytest.raises(UsageError, match=r"channels\[0\]\.scheme: unknown value 'CT'.*: ct, minmax, none, zscore"):
         plan_from_json(content)
     content["channels"][0]["scheme"] = "ct"
     content["channels"][0]["percentile_00_5"] = 400.0
@@ -82,7 +82,7 @@ def test_a_bad_value_inside_a_channel_names_the_full_path():
 def test_a_missing_key_is_named():
     content = plan_to_json(make_plan())
     del content["network"]
-    with pytest.raises(UsageError, match="'network' is missing"):
+    with pytest.raises(UsageError, match="network: this key is missing, a text of 1 or more characters is needed"):
         plan_from_json(content)
 
 

@@ -167,7 +167,7 @@ class NearlyTied(nn.Module):
     """Two classes whose probabilities differ by less than a float16 can hold, the higher one by the voxel."""
 
     def forward(self, image: Tensor) -> Tensor:
-        lead = 1e-4 * (image[:, :1] - 1)  # float16 has steps of 2.4e-4 from 0.25 to 0.5
+        lead = 2e-5 * (image[:, :1] - 1)  # float16 has steps of 2.4e-4 from 0.25 to 0.5
         return torch.cat([0.45 - lead, 0.45 + lead, torch.full_like(lead, 0.1)], 1)
 
 
@@ -184,8 +184,9 @@ def test_labels_are_the_same_with_and_without_probabilities(
         predictor.predict_case([scan], plain)
         predictor.predict_case([scan], both, probabilities=True)
         np.testing.assert_array_equal(read_voxels(both), read_voxels(plain))
-        assert len(np.unique(read_voxels(plain))) > 1
-    if spacing is None:
+        if index == 0:
+            assert len(np.unique(read_voxels(plain))) > 1
+    if spacing is None:  # resampling starts from what float16 holds, with and without
         np.testing.assert_array_equal(read_voxels(both), array > 1)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from medpy.metric import binary as medpy
@@ -101,7 +103,7 @@ def test_voxel_distances_are_exact_far_away() -> None:
 
 
 @pytest.mark.parametrize("measure", [surface_distances, lambda p, r: surface_distances_mm(p, r, (1, 1))])
-def test_an_empty_mask_or_another_shape_is_refused(measure) -> None:  # noqa: ANN001
+def test_an_empty_mask_or_another_shape_is_refused(measure: Callable[..., SurfaceDistances]) -> None:
     full = np.ones((3, 3), bool)
     with pytest.raises(ValueError, match="empty"):
         measure(full, np.zeros((3, 3), bool))

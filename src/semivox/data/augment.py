@@ -137,25 +137,6 @@ def cut(array: np.ndarray, view: View, patch: tuple[int, ...], *, out: np.ndarra
     return out
 
 
-def weak_augmentation(
-    image: np.ndarray,
-    label: np.ndarray | None,
-    rng: np.random.Generator,
-    how: Augmentation,
-    *,
-    foreground: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Take one weakly augmented patch of an image (C, X, Y, Z) and the same patch of its label (X, Y, Z), if any.
-
-    Returns:
-        (C, *patch) and (*patch), or None without a label; a slice loses its last axis when ``how.dimensions`` is 2.
-    """
-    view = draw_view(image.shape[-SPACE:], rng, how, foreground=foreground)
-    slice_axis = (..., 0) if how.dimensions < SPACE else ...
-    patch = cut(image, view, how.patch)[slice_axis]
-    return patch, None if label is None else cut(label, view, how.patch)[slice_axis]
-
-
 def padding(shape: tuple[int, ...], patch: tuple[int, ...], *, dimensions: int = 3) -> tuple[int, ...]:
     """Return how many zeros each side gets on both ends before the crop.
 

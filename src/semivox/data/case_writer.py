@@ -13,6 +13,7 @@ from semivox.data.cases import CaseFiles
 from semivox.data.fingerprint import CaseSummary, summarize_case
 from semivox.data.layouts.read import is_la_file, read_case_images, read_case_label
 from semivox.data.provenance import Digests, digest_files, image_key, label_key
+from semivox.data.records import file_record, folder_faults
 from semivox.data.store import (
     CASE_JSON,
     FOREGROUND,
@@ -21,8 +22,6 @@ from semivox.data.store import (
     LABEL_JSON,
     StoredCase,
     case_to_json,
-    file_record,
-    folder_faults,
 )
 from semivox.errors import InputError
 from semivox.fsio import atomic_file, atomic_folder, read_json, sha256_file, write_json
@@ -121,7 +120,7 @@ def write_case(job: WriteJob) -> Written:
 
 
 def copy_test_case(job: WriteJob) -> Written:
-    """Copy a test scan and its reference byte for byte; those of HDF5 files are written as NIfTI.
+    """Copy a test scan and its reference byte for byte; of files that hold several things each is written as NIfTI.
 
     Raises:
         InputError: a file is damaged or its header is not usable.
@@ -129,11 +128,13 @@ def copy_test_case(job: WriteJob) -> Written:
     case, files = job.case, {}
     if is_la_file(case.images[0]):
         images, reference = _convert_la_test(case, job.store)
+    elif case.stacked > 1:
+        images = _write_channels(case, job.store)
+        reference = _copy_reference(case, job.store)
     else:
         images = [_copy(path, job.store / "imagesTs" / f"{case.name}_{index:04d}{split_ending(path.name)[1]}")
                   for index, path in enumerate(case.images)]
-        reference = None if case.label is None else _copy(
-            case.label, job.store / "labelsTs" / f"{case.name}{split_ending(case.label.name)[1]}")
+        reference = _copy_reference(case, job.store)
     for path in [*images, *([] if reference is None else [reference])]:
         files[path.relative_to(job.store).as_posix()] = file_record(path)
     header = read_header(images[0])
@@ -187,6 +188,21 @@ def _copy(source: Path, target: Path) -> Path:
         with atomic_file(target) as temporary:
             shutil.copyfile(source, temporary)
     return target
+
+
+def _copy_reference(case: CaseFiles, store: Path) -> Path | None:
+    if case.label is None:
+        return None
+    return _copy(case.label, store / "labelsTs" / f"{case.name}{split_ending(case.label.name)[1]}")
+
+
+def _write_channels(case: CaseFiles, store: Path) -> list[Path]:
+    """One 3D file for each channel of a 4D file, as prediction takes them."""
+    written = []
+    for index, scan in enumerate(read_case_images(case)):
+        written.append(store / "imagesTs" / f"{case.name}_{index:04d}.nii.gz")
+        write_image(written[-1], scan.array, scan.geometry)
+    return written
 
 
 def _convert_la_test(case: CaseFiles, store: Path) -> tuple[list[Path], Path | None]:

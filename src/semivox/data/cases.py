@@ -25,6 +25,8 @@ class CaseFiles(NamedTuple):
     """The mask's file, or None. In layout ``la_h5`` the HDF5 file itself when it holds a mask."""
     role: Role
     """``train``: labeled training case; ``unlabeled``: training case without a label; ``test``: never trained on."""
+    stacked: int = 1
+    """Above 1, the one file of ``images`` holds this many channels along a fourth axis, as Decathlon's files do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class Dataset:
     cases: tuple[CaseFiles, ...]
     """Sorted by role (train, unlabeled, test), then by name; names are unique."""
     splits: dict[str, Any] | None = None
-    """Lists of case names under ``train``, ``test``, ``val`` (each optional) and ``labeled`` (count -> list)."""
+    """Lists of case names under ``train``, ``test``, ``val``, and ``labeled`` (count -> list); each is optional."""
     problems: tuple[Problem, ...] = field(default=())
     """What was found on the way. Errors are here as well: ``problems.raise_on_error`` refuses them."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semivox.data.check import Check
-from semivox.data.problems import SEVERITIES
+from semivox.data.problems import SEVERITIES, Problem
 from semivox.errors import InputError, UsageError
 from semivox.fsio import read_json, write_json
 from semivox.wording import count_of, printable
@@ -18,25 +18,24 @@ FORMAT = "semivox-check"
 
 def report_lines(check: Check, *, shown: int = SHOWN) -> list[str]:
     """One line for each finding, at most ``shown`` of each severity, then a summary."""
+    return [*problem_lines(check.problems, shown=shown), *_summary_lines(check)]
+
+
+def problem_lines(problems: Sequence[Problem], *, shown: int = SHOWN) -> list[str]:
+    """One line for each finding, errors first, at most ``shown`` of each severity."""
     lines = []
     for severity in SEVERITIES:
-        found = [problem.line() for problem in check.problems if problem.severity == severity]
+        found = [problem.line() for problem in problems if problem.severity == severity]
         lines += found[:shown]
         if len(found) > shown:
             lines.append(f"... and {count_of(len(found) - shown, f'more {severity}')} (--out FILE writes all)")
-    return [*lines, *_summary_lines(check)]
+    return lines
 
 
-def report_json(check: Check) -> dict[str, Any]:
-    """The whole outcome as plain JSON values."""
-    return {"format": FORMAT, "version": 1,
-            "summary": {**check.summary, "problems": _counts(check)},
-            "problems": [problem._asdict() for problem in check.problems]}
-
-
-def write_report(path: Path, check: Check) -> None:
-    """Write the outcome atomically."""
-    write_json(path, report_json(check))
+def write_report(path: Path, problems: Sequence[Problem], summary: dict[str, Any]) -> None:
+    """Write the whole outcome as JSON, atomically."""
+    write_json(path, {"format": FORMAT, "version": 1, "summary": {**summary, "problems": _counts(problems)},
+                      "problems": [problem._asdict() for problem in problems]})
 
 
 def refuse_input_file(path: Path, root: Path) -> None:
@@ -60,15 +59,15 @@ def _is_report(path: Path) -> bool:
     return isinstance(content, dict) and content.get("format") == FORMAT
 
 
-def _counts(check: Check) -> dict[str, int]:
-    return {severity: sum(problem.severity == severity for problem in check.problems) for severity in SEVERITIES}
+def _counts(problems: Sequence[Problem]) -> dict[str, int]:
+    return {severity: sum(problem.severity == severity for problem in problems) for severity in SEVERITIES}
 
 
 def _summary_lines(check: Check) -> list[str]:
     facts = check.summary
     cases = (f"{count_of(facts['labeled'], 'labeled case')}, {facts['unlabeled']} unlabeled, {facts['test']} test "
              f"({facts['test_with_reference']} with a reference)")
-    found = ", ".join(count_of(number, severity) for severity, number in _counts(check).items())
+    found = ", ".join(count_of(number, severity) for severity, number in _counts(check.problems).items())
     lines = [f"{facts['dataset']} ({facts['layout']}): {cases}",
              f"channels: {', '.join(facts['channels'])}; classes: {', '.join(facts['classes']) or 'not known'}"]
     if facts["shape_min"]:

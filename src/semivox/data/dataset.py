@@ -97,7 +97,8 @@ def _amount_problems(dataset: Dataset) -> list[Problem]:
     if not labeled:
         return [Problem("D13", "error", ".", "0 labeled training cases, the minimum is 1",
                         "add masks with the names of their images to labelsTr")]
-    hidden = any(int(count) < len(labeled) for count in (dataset.splits or {}).get("labeled", {}))
+    splits = dataset.splits or {}
+    hidden = splits.get("val") or any(int(count) < len(labeled) for count in splits.get("labeled", {}))
     if dataset.of_role("unlabeled") or hidden:
         return []
     return [Problem("D13", "warning", ".", f"0 unlabeled cases: with all {len(labeled)} training masks in use only "

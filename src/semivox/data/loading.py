@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from semivox.data.augment import Augmentation, Kind, cut, draw_view, require_kind
+from semivox.data.augment import Augmentation, cut, draw_view, require_kind
 from semivox.data.intensity import strong_intensity
 from semivox.data.sampling import Draw, Streams, draws, require_cases
 from semivox.data.store import LabelAccess
@@ -101,59 +101,50 @@ class PatchBatches(Dataset[Any]):
         return self._open[key]
 
 
-def build_loader(  # noqa: PLR0913 - keyword-only, one for each setting of a run's data
-    store: Store,
-    split: Split,
-    *,
-    labeled_per_batch: int,
-    unlabeled_per_batch: int,
-    patch_size: tuple[int, ...],
-    dimensions: int = 3,
-    augmentation: Kind = "weak",
-    foreground_fraction: float = 0.0,
-    seed: int,
-    rank: int = 0,
-    world_size: int = 1,
-    first_batch: int = 0,
-    batches: int,
-    workers: int,
-) -> DataLoader[Any]:
-    """Build the loader of ``Batch`` records number ``first_batch .. first_batch + batches - 1``; see ``batches``.
+class Order(NamedTuple):
+    """Which batches of a run a process reads."""
+
+    seed: int
+    """Of the run."""
+    labeled_per_batch: int
+    """L, labeled samples per process and batch."""
+    unlabeled_per_batch: int
+    """U, unlabeled samples per process and batch; may be 0."""
+    numbers: range
+    """Numbers of the batches, from 0: a resumed run continues the streams where it stopped."""
+    rank: int = 0
+    """Number of this process."""
+    world_size: int = 1
+    """Number of processes."""
+
+
+def build_loader(store: Store, split: Split, order: Order, *, how: Augmentation, workers: int) -> DataLoader[Any]:
+    """Build the loader of ``Batch`` records number ``order.numbers``; see ``batches``.
 
     Args:
         store: prepared cases.
         split: which of them are labeled and unlabeled. Cases count in this order in ``Batch.case``.
-        labeled_per_batch: L, labeled samples per process and batch.
-        unlabeled_per_batch: U, unlabeled samples per process and batch; may be 0.
-        patch_size: sides in voxels (X, Y, Z); the last is 1 when ``dimensions`` is 2.
-        dimensions: 3, or 2 for slices along the last axis: images then are (B, C, X, Y).
-        augmentation: ``weak``, ``crop`` or ``strong``, as in ``Augmentation``.
-        foreground_fraction: share of the labeled samples that are placed around a foreground voxel, 0..1.
-        seed: seed of the run.
-        rank: number of this process.
-        world_size: number of processes.
-        first_batch: number of the first batch: a resumed run continues the streams where it stopped.
-        batches: number of batches.
+        order: which batches, and what they are made of.
+        how: patch and augmentation. With ``how.dimensions`` 2 patches are slices: images then are (B, C, X, Y).
         workers: worker processes that read ahead; 0 reads in this process. The batches are the same.
 
     Raises:
         UsageError: a stream that is asked for samples has no cases, or an unknown augmentation.
+        InputError: T19, a label of the labeled cases is not as it was written.
     """
-    require_kind(augmentation)
-    counts = (len(split.labeled), len(split.unlabeled), labeled_per_batch, unlabeled_per_batch)
-    streams = Streams(seed, rank, world_size, *counts)
+    require_kind(how.kind)
+    streams = Streams(order.seed, order.rank, order.world_size, len(split.labeled), len(split.unlabeled),
+                      order.labeled_per_batch, order.unlabeled_per_batch)
     require_cases(streams)
-    x, y, z = patch_size
-    how = Augmentation((x, y, z), dimensions, augmentation, foreground_fraction)
     return DataLoader(
         PatchBatches(store, split, streams, how),
         batch_size=None,
-        sampler=range(first_batch, first_batch + batches),
+        sampler=order.numbers,
         num_workers=workers,
         collate_fn=_as_it_is,
         worker_init_fn=_start_worker,
         # With a generator of its own the loader leaves torch's default generator alone.
-        generator=torch.Generator().manual_seed(fold_in(seed, "loader", rank)),
+        generator=torch.Generator().manual_seed(fold_in(order.seed, "loader", order.rank)),
         prefetch_factor=BATCHES_AHEAD if workers else None,
     )
 

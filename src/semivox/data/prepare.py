@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from semivox import __version__
 from semivox.data.answers import Answer, answers
+from semivox.data.case_lists import decisive_lists, kept_lists, train_list
 from semivox.data.case_writer import (
     Inspected,
     WriteJob,
@@ -184,31 +185,22 @@ def _value(answer: Answer[Out], case: str, failures: list[Failure]) -> Out | Non
 
 
 def _finish(dataset: Dataset, store: Path, plan: Plan, written: dict[str, Written], failures: list[Failure]) -> None:
-    order = [name for name in _train_list(dataset) if name in written]
+    order = [name for name in train_list(dataset) if name in written]
+    lists = kept_lists(dataset, written)
     cases = [written[case.name] for case in dataset.cases if case.name in written]
     test_files = {name: record for item in cases for name, record in item.files.items()}
     (store / FAILED_JSON).unlink(missing_ok=True)
     if failures:
         write_json(store / FAILED_JSON, [{"case": item.case, "code": item.error.code, "subject": item.error.subject,
                                           "problem": item.error.problem, "fix": item.error.fix} for item in failures])
-    _write_unless_equal(store / SPLITS_JSON, {
-        "format": FORMAT, "train": order, **{role: [item.stored.name for item in cases if item.stored.role == role]
-                           for role in ("unlabeled", "test")}}, store)
+    others = {role: [item.stored.name for item in cases if item.stored.role == role] for role in ("unlabeled", "test")}
+    _write_unless_equal(store / SPLITS_JSON, {"format": FORMAT, "train": order, **lists, **others}, store)
     _write_unless_equal(store / STORE_JSON, {
         "format": FORMAT, "semivox_version": __version__, "name": dataset.name, "layout": dataset.layout,
         "digest": sha256_json({"plan": plan_to_json(plan), "cases": {item.stored.name: item.key for item in cases},
-                               "train_order": order}),
-        "train_order": order, "failed": sorted(item.case for item in failures),
+                               "train_order": order, **decisive_lists(lists, order)}),
+        "train_order": order, **lists, "failed": sorted(item.case for item in failures),
         "cases": [case_to_json(item.stored) for item in cases], "test_files": test_files}, store)
-
-
-def _train_list(dataset: Dataset) -> list[str]:
-    training = dataset.of_role("train", "unlabeled")
-    listed = (dataset.splits or {}).get("train")
-    if listed:
-        known = {case.name for case in training}
-        return [name for name in listed if name in known]
-    return sorted(case.name for case in training if case.label is not None)
 
 
 def _write_unless_equal(path: Path, content: dict[str, Any], store: Path) -> None:

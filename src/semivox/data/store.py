@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from semivox.data.records import PREPARE_AGAIN, Fault, file_faults, folder_faults, require_sizes
 from semivox.errors import InputError
-from semivox.fsio import read_json, sha256_file
+from semivox.fsio import read_json
 from semivox.imaging.geometry import Geometry
 from semivox.imaging.plan import Plan, load_plan
 
@@ -64,8 +65,14 @@ class Store:
         self.path, self.plan = path, plan
         self.name: str = manifest["name"]
         self.digest: str = manifest["digest"]
-        """Changes when the content of any case or the plan changes."""
+        """Changes when the content of any case, the plan or a list that decides a split changes."""
         self.train_order: tuple[str, ...] = tuple(manifest["train_order"])
+        """Training cases in the order in which ``labeled`` cases are taken."""
+        self.validation_order: tuple[str, ...] = tuple(manifest.get("val", ()))
+        """Cases that the dataset reserves for validation; empty when it names none."""
+        self.labeled_subsets: dict[int, tuple[str, ...]] = {
+            int(count): tuple(names) for count, names in manifest.get("labeled", {}).items()}
+        """The labeled subsets that come with the dataset, by their size."""
         self.cases: tuple[StoredCase, ...] = tuple(StoredCase.from_json(entry) for entry in manifest["cases"])
         self.failed: tuple[str, ...] = tuple(manifest["failed"])
         """Cases of the dataset that could not be prepared and are not in the store."""
@@ -75,6 +82,20 @@ class Store:
     @classmethod
     def open(cls, path: Path | str) -> Store:
         """Open a complete store.
+
+        Raises:
+            InputError: when the folder is missing, is not a store, was not prepared to the end, or an image has
+                another size than was written (T19).
+        """
+        store = cls.read(path)
+        for case in store.cases:
+            if case.role != "test":
+                require_sizes(store.path / "cases" / case.name, CASE_JSON)
+        return store
+
+    @classmethod
+    def read(cls, path: Path | str) -> Store:
+        """Read the manifest and the plan alone, as ``verify`` needs: files may be missing or damaged.
 
         Raises:
             InputError: when the folder is missing, is not a store, or was not prepared to the end.
@@ -122,17 +143,8 @@ class Store:
         """Sampled foreground positions, (n, 4) int32 rows (class, x, y, z), at most 2000 a class."""
         return self._map(self.path / "labels" / self.case(name).name / FOREGROUND)
 
-    def test_images(self, name: str) -> list[Path]:
-        """The files of a test scan, one a channel."""
-        return [self.path / file for file in self.case(name).images]
-
-    def reference(self, name: str) -> Path | None:
-        """The reference label map of a test scan on the scan's own grid, if there is one."""
-        file = self.case(name).reference
-        return None if file is None else self.path / file
-
-    def verify(self) -> list[str]:
-        """Compare every file with its recorded checksum; one line for each that differs or is missing."""
+    def verify(self) -> list[Fault]:
+        """Compare every file with its recorded checksum; one fault for each that differs or is missing."""
         faults = []
         for case in self.cases:
             if case.role == "test":
@@ -140,24 +152,29 @@ class Store:
             faults += folder_faults(self.path / "cases" / case.name, CASE_JSON)
             if case.has_label:
                 faults += folder_faults(self.path / "labels" / case.name, LABEL_JSON)
-        faults += _file_faults(self.path, self._manifest["test_files"])
-        return faults
+        return faults + file_faults(self.path, self._manifest["test_files"])
 
     def _map(self, path: Path) -> np.ndarray:
         try:
             array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
             return array
         except FileNotFoundError:
-            raise InputError("T19", path, "file not found in the store", "run `semivox prepare` again") from None
+            raise InputError("T19", path, "file not found in the store", PREPARE_AGAIN) from None
         except (ValueError, EOFError, OSError) as error:
-            raise InputError("T19", path, f"damaged array file: {error}", "run `semivox prepare` again") from None
+            raise InputError("T19", path, f"damaged array file: {error}", PREPARE_AGAIN) from None
 
 
 class LabelAccess:
-    """The labels that a training process may see: those of ``allowed`` cases; any other request fails."""
+    """The labels that a training process may see: those of ``allowed`` cases; any other request fails.
+
+    Raises:
+        InputError: T19, a label of these cases is missing or has another size than was written.
+    """
 
     def __init__(self, store: Store, allowed: Iterable[str]) -> None:
         self._store, self.allowed = store, frozenset(allowed)
+        for name in sorted(self.allowed):
+            require_sizes(store.path / "labels" / name, LABEL_JSON)
 
     def label(self, name: str) -> np.ndarray:
         """As ``Store.label``.
@@ -182,33 +199,6 @@ class LabelAccess:
             raise PermissionError(f"the label of case {name!r} is hidden from this process")
 
 
-def folder_faults(folder: Path, record_name: str) -> list[str]:
-    """What is wrong with a case folder, compared with the sizes and checksums in its record; empty when intact."""
-    try:
-        record = read_json(folder / record_name)
-        return _file_faults(folder, record["files"])
-    except (InputError, KeyError, TypeError) as error:
-        return [f"{folder / record_name}: {error.problem if isinstance(error, InputError) else 'not a case record'}"]
-
-
-def file_record(path: Path) -> dict[str, Any]:
-    """Size and checksum of a file, as stored beside it."""
-    return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-
-
 def case_to_json(case: StoredCase) -> dict[str, Any]:
     """A JSON value that ``Store`` reads back."""
     return {**case._asdict(), "geometry": case.geometry._asdict()}
-
-
-def _file_faults(folder: Path, files: dict[str, dict[str, Any]]) -> list[str]:
-    faults = []
-    for name, expected in files.items():
-        path = folder / name
-        if not path.is_file():
-            faults.append(f"{path}: missing")
-        elif path.stat().st_size != expected["bytes"]:
-            faults.append(f"{path}: {path.stat().st_size} bytes, recorded {expected['bytes']}")
-        elif sha256_file(path) != expected["sha256"]:
-            faults.append(f"{path}: checksum differs from the record")
-    return faults

@@ -56,7 +56,8 @@ def build_fabric(config: EngineConfig, *, turns: int) -> Fabric:
         raise ResourceError("C8", "engine.devices", f"{config.devices} GPUs asked for, {found} found",
                             "lower --devices")
     precision = resolve_precision(config.precision, device)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces what the run records anyway
+    # it announces what the run records anyway
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     parallel = config.devices * config.nodes > 1
     strategy = DDPStrategy(find_unused_parameters=turns > 1, timeout=PATIENCE) if parallel else "auto"
     return Fabric(accelerator=device.type, devices=config.devices, num_nodes=config.nodes, strategy=strategy,

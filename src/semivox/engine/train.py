@@ -14,7 +14,8 @@ from lightning.fabric import Fabric
 from safetensors.torch import save_file
 
 from semivox.config import RunConfig
-from semivox.data.loading import build_loader
+from semivox.data.augment import Augmentation
+from semivox.data.loading import Order, build_loader
 from semivox.data.splits import Split, choose_split
 from semivox.data.store import Store
 from semivox.engine.build import (
@@ -195,12 +196,12 @@ def loader_for(store: Store, split: Split, config: RunConfig, *, fabric: Fabric,
                step: int) -> torch.utils.data.DataLoader:
     """The loader of the batches that are still to come."""
     data, engine = config.data, config.engine
-    return build_loader(
-        store, split, labeled_per_batch=data.labeled_per_batch, unlabeled_per_batch=data.unlabeled_per_batch,
-        patch_size=data.patch_size, dimensions=store.plan.dimensions, augmentation=data.augmentation,
-        foreground_fraction=data.foreground_fraction, seed=config.seed, rank=fabric.global_rank,
-        world_size=fabric.world_size, first_batch=step * engine.accumulate,
-        batches=(engine.steps - step) * engine.accumulate, workers=data.workers)
+    first, last = step * engine.accumulate, engine.steps * engine.accumulate
+    order = Order(config.seed, data.labeled_per_batch, data.unlabeled_per_batch, range(first, last),
+                  fabric.global_rank, fabric.world_size)
+    x, y, z = data.patch_size
+    how = Augmentation((x, y, z), store.plan.dimensions, data.augmentation, data.foreground_fraction)
+    return build_loader(store, split, order, how=how, workers=data.workers)
 
 
 def validator_for(store: Store, split: Split, config: RunConfig, *, plan: Plan) -> Validator:

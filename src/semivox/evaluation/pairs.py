@@ -8,12 +8,8 @@ from typing import NamedTuple
 
 from semivox.errors import InputError, UsageError
 from semivox.imaging.files import Header, is_image_file, read_header, split_ending
-from semivox.imaging.geometry import max_corner_distance_mm
+from semivox.imaging.geometry import max_corner_distance_mm, rounding_mm
 from semivox.wording import count_of, first_names, printable
-
-MAX_SHIFT = 0.01
-"""Corners of the two grids may lie apart by this share of the smallest voxel side: formats round."""
-MIN_SHIFT_MM = 1e-3
 
 
 class Pair(NamedTuple):
@@ -111,7 +107,7 @@ def grid_fault(scan: Header, reference: Header, *, what: str = "the scan") -> tu
     if not (first.spacing_known and second.spacing_known):
         return None
     distance_mm = max_corner_distance_mm(first, second, reference.shape)
-    if distance_mm <= max(MIN_SHIFT_MM, MAX_SHIFT * min(second.spacing_mm)):
+    if distance_mm <= rounding_mm(second):
         return None
     return (f"{what} and the reference lie on different grids, corners up to {distance_mm:.3g} mm apart (spacing "
             f"{_by(first.spacing_mm)} and {_by(second.spacing_mm)} mm, origin {_by(first.origin_mm)} and "

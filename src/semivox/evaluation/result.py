@@ -74,10 +74,6 @@ class Evaluation(NamedTuple):
         """Mean of a measure over cases; without ``label`` averaged over the classes' means (nnU-Net's way)."""
         return self.statistic(measure, label).mean
 
-    def std(self, measure: str, label: int | None = None) -> float | None:
-        """Spread over cases; without ``label`` that of the cases' means over classes."""
-        return self.statistic(measure, label).std
-
     def statistic(self, measure: str, label: int | None = None) -> Statistic:
         """Mean, spread over cases and number of values; without ``label`` over all classes.
 

@@ -18,6 +18,7 @@ from semivox.imaging.geometry import Geometry
 from semivox.imaging.integrity import (
     ENDINGS,
     IMAGE_ENDINGS,
+    check_content,
     is_image_file,
     read_layout,
     split_ending,
@@ -25,7 +26,7 @@ from semivox.imaging.integrity import (
 )
 from semivox.imaging.itk import write_itk
 from semivox.imaging.layout import LIMIT_GB, Layout
-from semivox.imaging.nifti import HEADER_BYTES, write_nifti
+from semivox.imaging.nifti import HEADER_BYTES, channel_header, looks_like_nifti, parse_nifti, write_nifti
 from semivox.imaging.payload import read_gzip_prefix, read_prefix, read_voxels
 from semivox.imaging.voxels import to_float32, to_labels
 
@@ -34,7 +35,9 @@ __all__ = [
     "IMAGE_ENDINGS",
     "Header",
     "Scan",
+    "count_channels",
     "is_image_file",
+    "read_channels",
     "read_header",
     "read_image",
     "read_label",
@@ -43,6 +46,8 @@ __all__ = [
     "write_image",
     "write_label",
 ]
+
+NIFTI_ENDINGS = (".nii.gz", ".nii")
 
 
 class Header(NamedTuple):
@@ -88,6 +93,37 @@ def read_image(path: Path, *, limit_gb: float = LIMIT_GB) -> Scan:
     """
     layout, voxels, notes = _read(path, limit_gb)
     return Scan(to_float32(path, voxels, layout), layout.geometry, notes)
+
+
+def count_channels(path: Path) -> int:
+    """Length of the fourth axis of a NIfTI file; 1 for a single volume and for other formats.
+
+    Raises:
+        InputError: the file is no scan, or its header is damaged.
+    """
+    header = _nifti_prefix(path)
+    return 1 if header is None else channel_header(path, header)[1]
+
+
+def read_channels(path: Path, *, limit_gb: float = LIMIT_GB) -> list[Scan]:
+    """Read a NIfTI file whose fourth axis holds the channels of one case; a 3D file has one.
+
+    Raises:
+        InputError: as ``read_image``.
+    """
+    prefix = _nifti_prefix(path)
+    if prefix is None:
+        return [read_image(path, limit_gb=limit_gb)]
+    header, channels = channel_header(path, prefix)
+    compressed = split_ending(path.name)[1] == ".nii.gz"
+    layout = parse_nifti(path, header, compressed=compressed, limit_gb=limit_gb / channels)
+    x, y, z = layout.shape
+    # the first axis runs fastest: in the file, one channel after the other is one volume with more slices
+    stacked = layout._replace(shape=(x, y, z * channels))
+    voxels, notes = read_voxels(path, stacked)
+    image = to_float32(path, voxels, stacked)
+    return [Scan(image[..., z * index : z * (index + 1)], layout.geometry, (*layout.notes, *notes))
+            for index in range(channels)]
 
 
 def read_label(path: Path, *, limit_gb: float = LIMIT_GB) -> Scan:
@@ -143,10 +179,21 @@ def _write(path: Path, array: NDArray, geometry: Geometry, *, like: Path | None)
 
 def _nifti_header(like: Path | None, shape: tuple[int, ...]) -> bytes | None:
     """Header bytes of a NIfTI file of the same shape, None for anything else."""
-    ending = split_ending(like.name)[1] if like else ""
-    if like is None or ending not in (".nii", ".nii.gz"):
+    if like is None or split_ending(like.name)[1] not in NIFTI_ENDINGS:
         return None
     found = read_layout(like, limit_gb=math.inf).shape
     if found != shape:
         raise ValueError(f"array has shape {shape}, {like.name} has {found}")
-    return read_gzip_prefix(like, HEADER_BYTES) if ending == ".nii.gz" else read_prefix(like, HEADER_BYTES)
+    return _nifti_prefix(like)
+
+
+def _nifti_prefix(path: Path) -> bytes | None:
+    """The first bytes of a NIfTI file, None for another format."""
+    ending = split_ending(path.name)[1]
+    if ending not in NIFTI_ENDINGS:
+        return None
+    check_content(path)
+    prefix = read_gzip_prefix(path, HEADER_BYTES) if ending == ".nii.gz" else read_prefix(path, HEADER_BYTES)
+    if not looks_like_nifti(prefix):
+        raise InputError("I5", path, "is not NIfTI: the header begins with another size", "check what the file is")
+    return prefix

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 Triple = tuple[float, float, float]
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
+ROUNDING_MM, ROUNDING_VOXELS = 1e-3, 1e-2
+
 
 class Geometry(NamedTuple):
     """The grid of a scan in world coordinates (LPS, as ITK has them)."""
@@ -112,6 +114,14 @@ def reorient(geometry: Geometry, orientation: Orientation, shape: Sequence[int])
         tuple((matrix[:, list(orientation.axes)] * signs).ravel().tolist()),
         geometry.spacing_known,
     )
+
+
+def rounding_mm(geometry: Geometry) -> float:
+    """Corners of another grid may lie this far apart for both to be one grid that two programs rounded differently.
+
+    That is 0.001 mm, or 1 % of the smallest spacing if that is larger.
+    """
+    return max(ROUNDING_MM, ROUNDING_VOXELS * min(geometry.spacing_mm))
 
 
 def max_corner_distance_mm(a: Geometry, b: Geometry, shape: Sequence[int]) -> float:

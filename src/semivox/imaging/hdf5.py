@@ -48,12 +48,6 @@ def read_la_case(path: Path, *, limit_gb: float = LIMIT_GB) -> tuple[Scan, Scan 
     return image, label
 
 
-def read_la_shape(path: Path, *, limit_gb: float = LIMIT_GB) -> tuple[int, ...]:
-    """Shape (X, Y, Z) of the image of one case, without reading voxels; errors as ``read_la_case``."""
-    with _opened(path) as file:
-        return _layout(path, _dataset(path, file, IMAGE_KEY), limit_gb).shape
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """An HDF5 file, read-only, without plugins; library errors become ours."""

@@ -62,6 +62,17 @@ def parse_nifti(path: Path, prefix: bytes, *, compressed: bool, limit_gb: float)
                   slope, intercept, None, notes + more_notes)
 
 
+def channel_header(path: Path, prefix: bytes) -> tuple[bytes, int]:
+    """The header of one volume of a 4D file, and how many volumes lie one after the other in it (1: a 3D file)."""
+    header, _ = _unpack(path, prefix)
+    sizes = [int(size) for size in header["dim"][1 : int(header["dim"][0]) + 1]]
+    if len(sizes) < 4 or sizes[3] < 2 or any(size != 1 for size in sizes[4:]):
+        return prefix, 1
+    volume = header.copy()
+    volume["dim"][0], volume["dim"][4] = 3, 1
+    return volume.tobytes() + prefix[header.dtype.itemsize :], sizes[3]
+
+
 def write_nifti(path: Path, array: NDArray, geometry: Geometry, *, like: bytes | None, compress: bool) -> None:
     """Write a 3D array; the same input gives the same bytes.
 

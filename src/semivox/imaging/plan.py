@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Len
 
-from semivox.errors import InputError, UsageError, did_you_mean
+from semivox.errors import UsageError
 from semivox.fsio import read_json
 from semivox.settings import (
     Fraction,
@@ -20,6 +20,7 @@ from semivox.settings import (
     PositiveInt,
     Settings,
 )
+from semivox.strict import load_strictly
 
 FORMAT = 1
 Name = Annotated[str, Len(1)]
@@ -118,41 +119,15 @@ def plan_from_json(content: Any, *, source: str = "plan.json") -> Plan:
     Raises:
         UsageError: C1 for an unknown key, C2 for a missing key or a value that is not legal.
     """
-    import json
-
-    from pydantic import TypeAdapter, ValidationError
-
     if not isinstance(content, dict):
         raise UsageError("C2", source, f"holds a {type(content).__name__}, expected an object with the plan's keys",
                          "write the plan again with 'semivox prepare'")
     if content.get("format", FORMAT) != FORMAT:
         raise UsageError("C2", source, f"format = {content['format']!r}, this version reads {FORMAT}",
                          "write the plan again with 'semivox prepare'")
-    try:
-        return TypeAdapter(Plan).validate_json(json.dumps(content), strict=True)
-    except ValidationError as error:
-        raise _translate(error.errors()[0], source) from None
-    except ValueError as error:
-        raise InputError("J3", source, f"not strict JSON: {error}", "correct the file") from None
+    return load_strictly(Plan, content, source=source)
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
     """The plan as JSON values; ``plan_from_json`` is the inverse."""
     return dataclasses.asdict(plan)
-
-
-def _translate(error: Any, source: str) -> UsageError:
-    """Turn the first complaint of pydantic into a line that names the key, the value and what is legal."""
-    location = list(error["loc"])
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        owner = ChannelPlan if location[0] == "channels" and len(location) > 1 else Plan
-        names = [field.name for field in dataclasses.fields(owner)]
-        return UsageError("C1", source, f"unknown key '{key}'", did_you_mean(str(location[-1]), names))
-    if error["type"] in ("missing", "missing_argument"):
-        return UsageError("C2", source, f"key '{key}' is missing", f"add '{key}'")
-    if error["type"] == "value_error":
-        prefix = f"{key}: " if key else ""
-        return UsageError("C2", source, prefix + str(error["ctx"]["error"]), "correct the value")
-    message = error["msg"][0].lower() + error["msg"][1:]
-    return UsageError("C2", source, f"{key} = {error['input']!r} is not legal: {message}", "correct the value")

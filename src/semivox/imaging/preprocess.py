@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from semivox.errors import InputError
 from semivox.imaging.files import Scan
-from semivox.imaging.geometry import Geometry, Orientation, max_corner_distance_mm, to_lps
+from semivox.imaging.geometry import Geometry, Orientation, max_corner_distance_mm, rounding_mm, to_lps
 from semivox.imaging.normalize import normalize
 from semivox.imaging.plan import Plan
 from semivox.imaging.resample import resample_image, resample_label, shape_for_spacing
 
 ANISOTROPY = 3.0
 """From this ratio of spacings on, the coarsest axis is interpolated linearly (nnU-Net's threshold)."""
-ROUNDING_MM, ROUNDING_VOXELS = 1e-3, 1e-2
-"""Geometries that differ by less than the larger of both are the same, written by different programs."""
 
 
 class Prepared(NamedTuple):
@@ -85,7 +83,7 @@ def check_same_grid(scan: Scan, other: Scan, *, subject: str, what: str = "label
         raise InputError("I26", subject, f"{what} has shape {_by(other.array.shape)}, the image has"
                          f" {_by(scan.array.shape)}", f"resample the {what} to the grid of the image, or replace it")
     distance = max_corner_distance_mm(scan.geometry, other.geometry, scan.array.shape)
-    allowed = max(ROUNDING_MM, ROUNDING_VOXELS * min(scan.geometry.spacing_mm))
+    allowed = rounding_mm(scan.geometry)
     if distance > allowed:
         raise InputError("I27", subject, f"{what} and image lie apart in space: corners differ by up to"
                          f" {distance:.3g} mm, allowed are {allowed:.3g} mm",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from semivox.errors import InputError, UsageError
 from semivox.imaging.files import IMAGE_ENDINGS, is_image_file, split_ending
+from semivox.imaging.naming import ChannelName, split_channel
 from semivox.inference.predictor import PROBABILITIES
-
-CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 
 class InputCase(NamedTuple):
@@ -133,12 +131,12 @@ def _scans(folder: Path) -> Iterable[Path]:
 def _key(path: Path, channels: int, names: set[str]) -> tuple[str, str]:
     """Case name and ending. With one channel a number at the end belongs to the name unless ``_0000`` is there."""
     stem, ending = split_ending(path.name)
-    match = CHANNEL_SUFFIX.match(stem)
-    if match is None:
+    name = split_channel(stem)
+    if name is None:
         return stem, ending
-    first = f"{match['case']}_0000{ending}"
+    first = f"{ChannelName(name.case, 0).stem}{ending}"
     if channels > 1 or path.name == first or first in names:
-        return match["case"], ending
+        return name.case, ending
     return stem, ending
 
 
@@ -147,8 +145,8 @@ def _case(key: tuple[str, str], files: list[Path]) -> InputCase:
     name, ending = key
     numbered: dict[int, Path] = {}
     for path in files:
-        stem = split_ending(path.name)[0]
-        number = 0 if stem == name else int(stem[-4:])
+        channel = split_channel(split_ending(path.name)[0])
+        number = channel.channel if channel is not None and channel.case == name else 0
         if number in numbered:
             raise InputError("D6", name, f"{numbered[number].name} and {path.name} are the same channel",
                              "remove one of them")

@@ -35,7 +35,8 @@ class MeanTeacherConfig(MethodConfig):
     rampup_steps: NonNegativeInt = 6000
     """``T``: step from which the weight is full ("length 40" times 150 iterations in the lineage); 0 is no ramp."""
     ramp_staircase: PositiveInt = 1
-    """Steps between two changes of the ramp: 1 is continuous, 150 is what the released code does."""
+    """Steps between two changes of the ramp: 1 is continuous, 150 is what the released code does. A number of steps
+    that is deliberately not scaled to shorter runs: the released code's is the same in a run of any length."""
     noise_std: NonNegativeFloat = 0.1
     """Standard deviation of the teacher's input noise, in units of the normalized intensity."""
     noise_clip: NonNegativeFloat = 0.2

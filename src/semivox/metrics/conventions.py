@@ -83,18 +83,6 @@ class Rules(NamedTuple):
     """The literature's zero rule for absent structures."""
 
 
-def case_metrics(
-    prediction: np.ndarray,
-    reference: np.ndarray,
-    class_index: int,
-    *,
-    spacing_mm: Sequence[float] | None,
-    rules: Rules | None = None,
-) -> CaseMetrics:
-    """Score one class of one case; see ``class_metrics``."""
-    return class_metrics(prediction, reference, [class_index], spacing_mm=spacing_mm, rules=rules)[class_index]
-
-
 def class_metrics(
     prediction: np.ndarray,
     reference: np.ndarray,

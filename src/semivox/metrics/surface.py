@@ -87,8 +87,8 @@ def surface_distances_mm(
 ) -> SurfaceDistances:
     """Distances in mm between the surfaces of two masks, neither of them empty, for any spacing.
 
-    Nearest elements are searched in a k-d tree in float64: ``edt`` works in float32, which is off by some 1e-7
-    of the distance where voxels are not cubes.
+    Nearest elements are searched in a k-d tree in float64. ``edt`` works in float32, which rounds the squared
+    distances where voxels are not cubes: errors reach 1e-5 mm, more than the agreement with MedPy allows.
 
     Args:
         prediction: boolean mask, any number of axes.

@@ -5,6 +5,7 @@ Runs in worker processes; what it returns is small, and at most one channel and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 from semivox.data.cases import CaseFiles, Role
 from semivox.data.checks.images import Grid, ImageFacts, constant_problem, image_facts
 from semivox.data.checks.labels import LabelFacts, class_facts, label_facts, label_problems
-from semivox.data.layouts.read import read_case_label, read_channel
+from semivox.data.layouts.read import read_case_label, read_scans
 from semivox.data.problems import Problem, from_error, relative
 from semivox.errors import InputError, SemivoxError
 from semivox.imaging.files import Scan
@@ -60,10 +61,7 @@ def examine_case(job: CaseJob) -> CaseFacts:
         found.problems.extend(label_problems(label_path, facts, class_names=job.class_names))
     first: Scan | None = None
     images = []
-    for channel, path in enumerate(case.images):
-        scan = _read_channel(job, path, found)
-        if scan is None:
-            continue
+    for channel, path, scan in _scans(job, found):
         images.append(image_facts(scan, relative(path, job.root), channel=channel))
         found.problems.extend(constant_problem(images[-1], test=case.role == "test"))
         if first is not None:
@@ -91,17 +89,21 @@ def _read_label(job: CaseJob, found: _Found) -> Scan | None:
     return label
 
 
-def _read_channel(job: CaseJob, path: Path, found: _Found) -> Scan | None:
-    try:
-        scan = read_channel(path)
-    except SemivoxError as error:
-        problem = from_error(error, job.root)
-        # An HDF5 file holds image and mask: what is wrong with it was said when the mask was read.
-        if problem not in found.problems:
-            found.problems.append(problem)
-        return None
-    found.remarks.extend((relative(path, job.root), note) for note in scan.notes)
-    return scan
+def _scans(job: CaseJob, found: _Found) -> Iterator[tuple[int, Path, Scan]]:
+    """Channel by channel (number, file, voxels), without those that cannot be read."""
+    for index, path in enumerate(job.case.images):
+        try:
+            scans = read_scans(job.case, path)
+        except SemivoxError as error:
+            problem = from_error(error, job.root)
+            # An HDF5 file holds image and mask: what is wrong with it was said when the mask was read.
+            if problem not in found.problems:
+                found.problems.append(problem)
+            continue
+        found.remarks.extend((relative(path, job.root), note) for note in scans[0].notes)
+        while scans:
+            channel = index + job.case.stacked - len(scans)
+            yield channel, path, scans.pop(0)
 
 
 def _grid_problem(first: Scan, other: Scan, *, subject: str, what: str) -> list[Problem]:

@@ -12,6 +12,8 @@ from semivox.data.layouts.json import FILE, Declared, read_declared
 from semivox.data.layouts.naming import Naming, find_naming, usual_channels
 from semivox.data.layouts.splits import apply_splits, names_in, read_splits
 from semivox.data.problems import Problem, relative
+from semivox.errors import InputError
+from semivox.imaging.files import count_channels
 from semivox.wording import count_of, first_names, printable
 
 LABEL_FOLDERS = {"imagesTr": "labelsTr", "imagesTs": "labelsTs"}
@@ -38,7 +40,9 @@ def read_image_folders(root: Path) -> Dataset:
     channels = usual_channels((group.channels for group in groups), declared=_declared_channels(declared)) \
         if groups else 0
     problems += _channel_problems(groups, channels, root) + _label_problems(listings, groups, root)
-    cases = _cases(groups, listings)
+    stacked = _stacked_channels(groups, channels, declared)
+    cases = [case._replace(stacked=stacked) for case in _cases(groups, listings)]
+    channels *= stacked
     problems += _declaration_problems(declared, cases, naming=naming, channels=channels, listings=listings)
     problems += _unlabeled_note(cases)
     placed, found = apply_splits(cases, splits)
@@ -78,6 +82,19 @@ def _cases(groups: list[Group], listings: dict[str, Listing]) -> list[CaseFiles]
         # A name that is used twice was reported; the first folder keeps it so that names stay unique.
         cases.setdefault(group.name, CaseFiles(group.name, images, labels[0] if labels else None, role))
     return list(cases.values())
+
+
+def _stacked_channels(groups: list[Group], channels: int, declared: Declared) -> int:
+    """How many channels one file holds along a fourth axis: only where several are declared and one is found."""
+    wanted = _declared_channels(declared) or 1
+    if wanted == 1 or channels != 1:
+        return 1
+    for group in groups:
+        try:
+            return wanted if count_channels(group.channels[0][0]) > 1 else 1
+        except (InputError, OSError):
+            continue  # what is wrong with this file is said by whoever reads its voxels
+    return 1
 
 
 def _channel_names(declared: Declared, channels: int) -> tuple[str, ...]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-_SUFFIXED = re.compile(r"(?P<base>.+)_(?P<channel>\d{4})", re.DOTALL)
+from semivox.imaging.naming import split_channel
 
 
 class Naming(NamedTuple):
@@ -20,11 +19,11 @@ class Naming(NamedTuple):
 
     def parse(self, stem: str) -> tuple[str, int]:
         """Case name and channel index of a file name."""
-        match = _SUFFIXED.fullmatch(stem)
-        if match is None or stem in self.known:
+        name = split_channel(stem)
+        if name is None or stem in self.known:
             return stem, 0
-        if match["base"] in self.known or self.suffix_by_default:
-            return match["base"], int(match["channel"])
+        if name.case in self.known or self.suffix_by_default:
+            return name.case, name.channel
         return stem, 0
 
 
@@ -41,16 +40,15 @@ def find_naming(stems: Iterable[str], known: Collection[str], *, channels: int |
         channels: number of channels that ``dataset.json`` declares, or None.
     """
     names = frozenset(known)
-    matches = {stem: match for stem in stems if (match := _SUFFIXED.fullmatch(stem))}
-    cases = sum(stem in names for stem in matches)
-    suffixes = sum(stem not in names and match["base"] in names for stem, match in matches.items())
+    suffixed = [name for stem in stems if (name := split_channel(stem))]
+    cases = sum(name.stem in names for name in suffixed)
+    suffixes = sum(name.stem not in names and name.case in names for name in suffixed)
     if cases != suffixes:
         return Naming(names, suffixes > cases)
-    bases = {match["base"] for match in matches.values()}
-    complete = sum(f"{base}_0000" in matches for base in bases)
-    highest = max((int(match["channel"]) for match in matches.values()), default=0)
+    first_channels = {name.case for name in suffixed if name.channel == 0}
+    highest = max((name.channel for name in suffixed), default=0)
     fits = highest < channels if channels is not None else True
-    return Naming(names, fits and 2 * complete > len(bases))
+    return Naming(names, fits and 2 * len(first_channels) > len({name.case for name in suffixed}))
 
 
 def usual_channels(groups: Iterable[Collection[int]], *, declared: int | None) -> int:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from semivox.data.cases import CaseFiles
 from semivox.errors import InputError
-from semivox.imaging.files import Scan, read_image, read_label
+from semivox.imaging.files import Scan, read_channels, read_image, read_label
 from semivox.imaging.hdf5 import read_la_case
+from semivox.wording import count_of
 
 
 def is_la_file(path: Path) -> bool:
@@ -21,16 +22,22 @@ def read_case_images(case: CaseFiles) -> list[Scan]:
     Raises:
         InputError: what the reader finds wrong with a file.
     """
-    return [read_channel(path) for path in case.images]
+    return [scan for path in case.images for scan in read_scans(case, path)]
 
 
-def read_channel(path: Path) -> Scan:
-    """Read one channel's file, (X, Y, Z) float32.
+def read_scans(case: CaseFiles, path: Path) -> list[Scan]:
+    """Read one of the files of a case: one channel, (X, Y, Z) float32, or all of a file that holds several.
 
     Raises:
-        InputError: what the reader finds wrong with the file.
+        InputError: what the reader finds wrong with the file; D5, it holds another number of channels.
     """
-    return read_la_case(path)[0] if is_la_file(path) else read_image(path)
+    if case.stacked == 1:
+        return [read_la_case(path)[0] if is_la_file(path) else read_image(path)]
+    scans = read_channels(path)
+    if len(scans) != case.stacked:
+        raise InputError("D5", path, f"the file holds {count_of(len(scans), 'channel')} along its fourth axis, the "
+                         f"dataset has {case.stacked}", "replace the file, or remove the case")
+    return scans
 
 
 def read_case_label(case: CaseFiles) -> Scan:

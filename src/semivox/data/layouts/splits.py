@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from semivox.data.cases import CaseFiles
+from semivox.data.cases import CaseFiles, Role
 from semivox.data.problems import Problem
 from semivox.errors import InputError
 from semivox.fsio import read_json
@@ -67,7 +67,7 @@ def apply_splits(cases: Iterable[CaseFiles], splits: dict[str, Any] | None, *,
             problems.append(_d12(file, f"the {key} list names {count_of(len(held), 'case')} of imagesTs: "
                                  f"{first_names(held)}", "move the files to imagesTr (imagesUn when unlabeled), or "
                                  "remove the names from the list"))
-    problems += _unlisted(cases, splits, file)
+    problems += _without_mask(splits, roles, file=file) + _unlisted(cases, splits, file)
     test = set(splits.get("test", ()))
     return tuple(case._replace(role="test") if case.name in test else case for case in cases), problems
 
@@ -81,12 +81,11 @@ def list_problems(splits: dict[str, Any], *, file: str = FILE) -> list[Problem]:
         if twice:
             problems.append(_d12(file, f"the {key} list names {first_names(twice)} twice", "remove the repeated name"))
     for first, second in (("train", "test"), ("train", "val"), ("val", "test")):
-        both = [name for name in lists.get(first, ()) if name in set(lists.get(second, ()))]
-        if both:
-            problems.append(_d12(file, f"{count_of(len(both), 'case')} in both the {first} and the {second} list: "
-                                 f"{first_names(both)}", "keep each case in one list"))
+        problems += _shared(first, lists.get(first, []), second, lists.get(second, []), file=file)
     train = set(lists.get("train", ()))
     for number, names in splits.get("labeled", {}).items():
+        for other in ("val", "test"):
+            problems += _shared(f"labeled[{number}]", names, other, lists.get(other, []), file=file)
         outside = [name for name in names if train and name not in train]
         if outside:
             problems.append(_d12(file, f"the labeled list '{number}' names {count_of(len(outside), 'case')} outside "
@@ -94,6 +93,26 @@ def list_problems(splits: dict[str, Any], *, file: str = FILE) -> list[Problem]:
         if int(number) != len(names):
             problems.append(_d12(file, f"the labeled list '{number}' holds {count_of(len(names), 'case')}",
                                  "make the key the number of cases"))
+    return problems
+
+
+def _shared(first: str, names: list[str], second: str, others: list[str], *, file: str) -> list[Problem]:
+    both = [name for name in names if name in set(others)]
+    if not both:
+        return []
+    return [_d12(file, f"{count_of(len(both), 'case')} in both the {first} and the {second} list: {first_names(both)}",
+                 "keep each case in one list")]
+
+
+def _without_mask(splits: dict[str, Any], roles: dict[str, Role], *, file: str) -> list[Problem]:
+    """Cases that are to be validated or learned from with a mask, and have none."""
+    problems = []
+    subsets = ((f"labeled[{number}]", names) for number, names in splits.get("labeled", {}).items())
+    for key, names in (("val", splits.get("val", [])), *subsets):
+        bare = [name for name in names if roles.get(name) == "unlabeled"]
+        if bare:
+            problems.append(_d12(file, f"the {key} list names {count_of(len(bare), 'case')} without a mask: "
+                                 f"{first_names(bare)}", "add the masks to labelsTr, or remove the names"))
     return problems
 
 

@@ -1,0 +1,62 @@
+"""Size and checksum of every file of a store, recorded beside it, and what differs from the record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from semivox.errors import InputError
+from semivox.fsio import read_json, sha256_file
+
+PREPARE_AGAIN = "run the same `semivox prepare` again: it writes what is missing or damaged anew"
+
+
+class Fault(NamedTuple):
+    """A file of a store that is not as it was written."""
+
+    path: Path
+    problem: str
+
+
+def file_record(path: Path) -> dict[str, Any]:
+    """Size and checksum of a file, as stored beside it."""
+    return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+
+
+def require_sizes(folder: Path, record_name: str) -> None:
+    """Refuse a case folder with a file that is missing or has another size than its record says; opens no array.
+
+    Raises:
+        InputError: T19, with both sizes.
+    """
+    for fault in folder_faults(folder, record_name, checksums=False):
+        raise InputError("T19", fault.path, fault.problem, PREPARE_AGAIN)
+
+
+def folder_faults(folder: Path, record_name: str, *, checksums: bool = True) -> list[Fault]:
+    """What is wrong with a case folder, compared with its record; empty when intact.
+
+    Args:
+        folder: of a case.
+        record_name: the file in it that holds sizes and checksums.
+        checksums: False compares sizes alone.
+    """
+    try:
+        return file_faults(folder, read_json(folder / record_name)["files"], checksums=checksums)
+    except (InputError, KeyError, TypeError) as error:
+        problem = error.problem if isinstance(error, InputError) else "not a record of a case"
+        return [Fault(folder / record_name, problem)]
+
+
+def file_faults(folder: Path, files: dict[str, dict[str, Any]], *, checksums: bool = True) -> list[Fault]:
+    """Compare the files of a folder with their records; arguments as in ``folder_faults``."""
+    faults = []
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            faults.append(Fault(path, "file not found in the store"))
+        elif path.stat().st_size != expected["bytes"]:
+            faults.append(Fault(path, f"{path.stat().st_size:,} bytes, recorded are {expected['bytes']:,}"))
+        elif checksums and sha256_file(path) != expected["sha256"]:
+            faults.append(Fault(path, "checksum differs from the record"))
+    return faults
