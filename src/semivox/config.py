@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from semivox.errors import UsageError, did_you_mean
 from semivox.methods import get_method
+from semivox.methods.base import MethodConfig
 from semivox.settings import (
     Fraction,
     FractionBelowOne,
@@ -22,9 +23,6 @@ from semivox.settings import (
     Settings,
 )
 from semivox.strict import load_strictly
-
-if TYPE_CHECKING:
-    from semivox.methods.base import MethodConfig
 
 FORMAT = 1
 

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; every error is one line on stderr."""
     try:
-        result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        result = app(args=None if arguments is None else list(arguments), standalone_mode=False, prog_name="semivox")
         return result if isinstance(result, int) else 0
     except Exit as stop:
         return stop.exit_code
