@@ -10,6 +10,7 @@ from the store in one worker, and logs. Blocks of steps alternate; the table sho
 from __future__ import annotations
 
 import argparse
+import csv
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from torch.nn import functional
 from semivox.data.loading import batches
 from semivox.data.splits import choose_split
 from semivox.data.store import Store
+from semivox.engine.environment import processor_name
 from semivox.engine.loop import progress_at, train_step
 from semivox.engine.rundir import create_run
 from semivox.engine.stopping import StopRequest
@@ -31,6 +33,7 @@ from semivox.networks.vnet import VNet
 from semivox.recipes import resolve
 
 LABELED, PATCHES = 8, 4
+RESULTS = Path(__file__).parent / "results" / "step_time.csv"
 
 
 def main() -> None:
@@ -52,7 +55,21 @@ def main() -> None:
     found = {name: median(values) for name, values in seconds.items()}
     for name, value in found.items():
         print(f"{name:10s} {value:.3f} s/step  (blocks {', '.join(f'{each:.3f}' for each in seconds[name])})")
-    print(f"engine / bare loop = {found['engine'] / found['bare loop']:.3f}")
+    ratio = found["engine"] / found["bare loop"]
+    print(f"engine / bare loop = {ratio:.3f}")
+    record([processor_name(), torch.get_num_threads(), "x".join(map(str, store.plan.patch_size)), options.blocks,
+            options.steps, found["bare loop"], found["engine"], ratio])
+
+
+def record(row: list[object]) -> None:
+    """Append the row of this machine to the results."""
+    new = not RESULTS.is_file()
+    with open(RESULTS, "a", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        if new:
+            writer.writerow(["processor", "threads", "patch", "blocks", "steps_per_block", "bare_seconds_per_step",
+                             "engine_seconds_per_step", "ratio"])
+        writer.writerow(row)
 
 
 def timed(take_step: Callable[[], None], steps: int) -> float:

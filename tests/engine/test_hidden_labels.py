@@ -9,7 +9,6 @@ from run_material import rows_of, tiny_config, train, weights_of
 
 from semivox.data.splits import choose_split
 from semivox.data.store import LabelAccess, Store
-from semivox.engine.train import resume_run
 from semivox.errors import InputError
 from semivox.methods import METHODS
 
@@ -99,10 +98,11 @@ def test_only_the_validator_reads_the_labels_of_validation_cases(toy_store, bare
         assert name in split.unlabeled  # the images stay in the unlabeled stream
         shutil.rmtree(store.path / "labels" / name)
     silent = {**changes, "engine.validate_every": 1000}
-    with pytest.raises(InputError, match="file not found in the store"):  # by the validator, after the last step
+    with pytest.raises(InputError, match="file not found in the store"):  # by the validator, before anything is written
         train(store, tmp_path / "bare", "mean_teacher", silent)
+    assert not (tmp_path / "bare").exists()
     monkeypatch = pytest.MonkeyPatch()
     with monkeypatch.context() as patch:
-        patch.setattr("semivox.engine.train.validator_for", lambda *arguments: None)
-        assert resume_run(tmp_path / "bare") is True
+        patch.setattr("semivox.engine.train.validator_for", lambda *_, **__: None)
+        train(store, tmp_path / "bare", "mean_teacher", silent)
     assert weights_of(tmp_path / "bare") == weights_of(whole)

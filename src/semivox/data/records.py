@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from semivox.errors import InputError
 from semivox.fsio import read_json, sha256_file
 
+MISSING = "file not found in the store"
 PREPARE_AGAIN = "run the same `semivox prepare` again: it writes what is missing or damaged anew"
 
 
@@ -41,6 +42,8 @@ def folder_faults(folder: Path, record_name: str, *, checksums: bool = True) -> 
         record_name: the file in it that holds sizes and checksums.
         checksums: False compares sizes alone.
     """
+    if not (folder / record_name).is_file():
+        return [Fault(folder / record_name, MISSING)]
     try:
         return file_faults(folder, read_json(folder / record_name)["files"], checksums=checksums)
     except (InputError, KeyError, TypeError) as error:
@@ -54,7 +57,7 @@ def file_faults(folder: Path, files: dict[str, dict[str, Any]], *, checksums: bo
     for name, expected in files.items():
         path = folder / name
         if not path.is_file():
-            faults.append(Fault(path, "file not found in the store"))
+            faults.append(Fault(path, MISSING))
         elif path.stat().st_size != expected["bytes"]:
             faults.append(Fault(path, f"{path.stat().st_size:,} bytes, recorded are {expected['bytes']:,}"))
         elif checksums and sha256_file(path) != expected["sha256"]:

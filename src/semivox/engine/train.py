@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from semivox.config import RunConfig
 from semivox.data.augment import Augmentation
 from semivox.data.loading import Order, build_loader
-from semivox.data.splits import Split, choose_split
+from semivox.data.splits import Split, choose_split, split_from_json, split_to_json
 from semivox.data.store import Store
 from semivox.engine.build import (
     as_started,
@@ -64,7 +64,7 @@ def start_run(store: Store, path: Path, config: RunConfig) -> RunDirectory:
     fabric = launch(config)
     refuse_impossible(fabric, store, split=split, config=config)
     origin = {"store": str(store.path.resolve()), "store_digest": store.digest, "name": store.name,
-              "split": {name: list(cases) for name, cases in split._asdict().items()}}
+              "split": split_to_json(split)}
     plan = plan_of_run(store.plan, config)
     run = create_run(path, config, plan, origin) if fabric.is_global_zero else RunDirectory(path)
     fabric.barrier()
@@ -92,7 +92,7 @@ def resume_run(path: Path, store_path: Path | None = None) -> bool:
         return False
     store = open_store(store_path or Path(read_json(run.run)["store"]))
     origin = require_same_store(run, store.digest)
-    split = Split(**{name: tuple(cases) for name, cases in origin["split"].items()})
+    split = split_from_json(origin["split"], run.run)
     if as_started(config.engine) != config.engine:
         raise CheckpointError("T25", path, f"the run has {config.engine.devices * config.engine.nodes} processes, "
                               "torchrun started another number", "start as many as the run began with")
@@ -136,6 +136,8 @@ def refuse_impossible(fabric: Fabric, store: Store, *, split: Split, config: Run
     """Build once what a run is made of, so that what cannot work is refused before anything is written."""
     build_method(config, store.plan, len(split.labeled))
     loader_for(store, split, config, fabric=fabric, step=0)
+    if split.validation:
+        validator_for(store, split, config, plan=plan_of_run(store.plan, config))
 
 
 @contextmanager
