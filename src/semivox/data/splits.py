@@ -125,19 +125,19 @@ def _require_labels(store: Store, names: Collection[str], what: str) -> list[str
 
 def _first(names: list[str], count: int) -> list[str]:
     if not 0 <= count <= len(names):
-        raise UsageError("D13", "validation", f"{count} validation cases asked for, the dataset's val list has "
+        raise UsageError("D13", "data.validation", f"{count} validation cases asked for, the dataset's val list has "
                          f"{len(names)}", f"ask for 0 to {len(names)}")
     return names[:count]
 
 
 def _last(names: list[str], count: int, *, taken: Collection[str]) -> list[str]:
     if count < 0:
-        raise UsageError("C2", "validation", f"{count} validation cases, expected 0 or more", "give a count")
+        raise UsageError("C2", "data.validation", f"{count} validation cases, expected 0 or more", "give a count")
     free = [name for name in names if name not in taken]
     most = len(free) if taken else max(0, len(names) - 1)
     if count > most:
         used = f"{len(taken)} of them are the labeled subset" if taken else "training needs at least 1"
-        raise UsageError("D13", "validation", f"{count} validation cases asked for, the train list has {len(names)} "
+        raise UsageError("D13", "data.validation", f"{count} validation cases asked for, the train list has {len(names)} "
                          f"cases with a label and {used}", f"ask for at most {most}")
     return free[len(free) - count:]
 
@@ -146,9 +146,9 @@ def _choose(available: list[str], labeled: int | None, draw: int | None, validat
     count = len(available) if labeled is None else labeled
     reserved = f" ({validation} more are kept for validation)" if validation else ""
     if not available:
-        raise UsageError("D13", "labeled", f"no training case has a label{reserved}", "add label maps to labelsTr")
+        raise UsageError("D13", "data.labeled", f"no training case has a label{reserved}", "add label maps to labelsTr")
     if not 1 <= count <= len(available):
-        raise UsageError("D13", "labeled", f"{count} labeled cases asked for, the data has {len(available)}{reserved}",
+        raise UsageError("D13", "data.labeled", f"{count} labeled cases asked for, the data has {len(available)}{reserved}",
                          f"ask for 1 to {len(available)}, or for all")
     if draw is None:
         return available[:count]
