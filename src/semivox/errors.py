@@ -21,13 +21,14 @@ class SemivoxError(Exception):
     """
 
     exit_code = 1
+    level = "ERROR"
 
     def __init__(self, code: str, subject: str | Path, problem: str, fix: str) -> None:
         self.code, self.subject, self.problem, self.fix = code, str(subject), problem, fix
         super().__init__(code, self.subject, problem, fix)
 
     def __str__(self) -> str:
-        return f"ERROR SVX-{self.code}  {self.subject}: {self.problem}.  Fix: {self.fix}."
+        return f"{self.level} SVX-{self.code}  {self.subject}: {self.problem}.  Fix: {self.fix}."
 
 
 class UsageError(SemivoxError):
@@ -76,6 +77,7 @@ class StoppedError(SemivoxError):
     """Stopped on request; ``resume`` continues."""
 
     exit_code = 75
+    level = "STOPPED"
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

@@ -105,7 +105,7 @@ def test_stopped_run_of_two_ranks_is_resumed_to_the_same_weights(toy_store, tmp_
         assert process.wait(120) == 75
     finally:
         process.kill()
-    assert log.read_text().count("ERROR SVX-T15") == 1
+    assert log.read_text().count("STOPPED SVX-T15") == 1
     assert generations_of(run)[-1] == rows_of(run)[-1]["step"]
     assert finish(command("resume", run), log) == 0, log.read_text()
     assert weights_of(run) == weights_of(whole)

@@ -211,7 +211,7 @@ def test_busy_run_is_left_alone_and_signals_stop_it_so_that_it_can_be_resumed(to
     finally:
         first.kill()
     said = log.read_text()
-    assert "ERROR SVX-T15  " in said
+    assert "STOPPED SVX-T15  " in said
     assert "SIGTERM" in said
     assert f"semivox resume {run}" in said
     assert generations_of(run)[-1] == rows_of(run)[-1]["step"] < 60

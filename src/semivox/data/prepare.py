@@ -85,7 +85,8 @@ def prepare(root: str | Path, store_path: str | Path, *, recipe: str | None = No
             failures = _prepare_cases(dataset, store, _Choice(recipe or "auto", user_plan, class_names), pool)
     if failures:
         names = ", ".join(failure.case for failure in failures[:5]) + (", ..." if len(failures) > 5 else "")
-        raise PartialFailure("P1", store, f"{len(failures)} of {len(dataset.cases)} cases failed, left out: {names}",
+        raise PartialFailure("P1", store, f"{len(failures)} of {len(dataset.cases)} cases failed, left out: {names};"
+                             f" the first: {failures[0].error.subject}: {failures[0].error.problem}",
                              f"see {store / FAILED_JSON}, correct or remove the files, and run the same command again")
     return Store.open(store)
 

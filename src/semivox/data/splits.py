@@ -137,19 +137,20 @@ def _last(names: list[str], count: int, *, taken: Collection[str]) -> list[str]:
     most = len(free) if taken else max(0, len(names) - 1)
     if count > most:
         used = f"{len(taken)} of them are the labeled subset" if taken else "training needs at least 1"
-        raise UsageError("D13", "data.validation", f"{count} validation cases asked for, the train list has {len(names)} "
-                         f"cases with a label and {used}", f"ask for at most {most}")
+        raise UsageError("D13", "data.validation", f"{count} validation cases asked for, the train list has "
+                         f"{len(names)} cases with a label and {used}", f"ask for at most {most}")
     return free[len(free) - count:]
 
 
 def _choose(available: list[str], labeled: int | None, draw: int | None, validation: int) -> list[str]:
     count = len(available) if labeled is None else labeled
-    reserved = f" ({validation} more are kept for validation)" if validation else ""
+    reserved = f" ({validation} kept for validation beside them)" if validation else ""
     if not available:
         raise UsageError("D13", "data.labeled", f"no training case has a label{reserved}", "add label maps to labelsTr")
     if not 1 <= count <= len(available):
-        raise UsageError("D13", "data.labeled", f"{count} labeled cases asked for, the data has {len(available)}{reserved}",
-                         f"ask for 1 to {len(available)}, or for all")
+        problem = f"{count} labeled cases asked for, the data has {len(available)}{reserved}"
+        fix = "ask for 1" if len(available) == 1 else f"ask for 1 to {len(available)}, or for all"
+        raise UsageError("D13", "data.labeled", problem, fix)
     if draw is None:
         return available[:count]
     order = numpy_generator(draw, "labeled").permutation(len(available))[:count]

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semivox.data.records import PREPARE_AGAIN, Fault, file_faults, folder_faults, require_sizes
-from semivox.errors import InputError
+from semivox.errors import InputError, UsageError
 from semivox.fsio import read_json
 from semivox.imaging.geometry import Geometry
 from semivox.imaging.plan import Plan, load_plan
@@ -98,12 +98,17 @@ class Store:
         """Read the manifest and the plan alone, as ``verify`` needs: files may be missing or damaged.
 
         Raises:
-            InputError: when the folder is missing, is not a store, or was not prepared to the end.
+            UsageError: when there is no such folder.
+            InputError: when it is not a store, or was not prepared to the end.
         """
         path = Path(path)
         if not (path / STORE_JSON).is_file():
-            problem = "not a prepared store, or `semivox prepare` did not finish (no store.json)"
-            raise InputError("K6", path, problem if path.is_dir() else "folder not found",
+            if not path.is_dir():
+                raise UsageError("D1", path, "folder not found", "name a folder that `semivox prepare` wrote")
+            if (path / "imagesTr").is_dir():
+                raise InputError("K6", path, "a dataset folder, not a prepared store",
+                                 f"run `semivox prepare {path} STORE` and use STORE")
+            raise InputError("K6", path, "not a prepared store, or `semivox prepare` did not finish (no store.json)",
                              f"run `semivox prepare DATA {path}`, with the same options if it was stopped")
         manifest = read_json(path / STORE_JSON)
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

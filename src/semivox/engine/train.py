@@ -159,6 +159,8 @@ def train(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, snap
         with closing(training.log) if training.log else nullcontext():
             if fabric.is_global_zero:
                 write_json(run.environment, describe_environment(precision=precision, world_size=fabric.world_size))
+                say(f"{training.config.method.name}: {len(split.labeled)} labeled and {len(split.unlabeled)} unlabeled "
+                    f"cases, steps {training.step} to {training.config.engine.steps}, {precision} on {fabric.device}")
             if snapshot is None:
                 save(training)
             fit(training)

@@ -56,7 +56,7 @@ def prepare_case(scans: Sequence[Scan], label: Scan | None, plan: Plan, *, case:
     for index, scan in enumerate(scans[1:], start=1):
         check_same_grid(first, scan, subject=case, what=f"channel {index}")
     if label is not None:
-        check_same_grid(first, label, subject=case, what="label")
+        check_same_grid(first, label, subject=case, what="the label")
         _check_classes(label.array, plan, case)
     turned, geometry, orientation = to_lps(first.array, first.geometry)
     shape = _target_shape(turned.shape, geometry, plan)
@@ -81,13 +81,13 @@ def check_same_grid(scan: Scan, other: Scan, *, subject: str, what: str = "label
     """
     if scan.array.shape != other.array.shape:
         raise InputError("I26", subject, f"{what} has shape {_by(other.array.shape)}, the image has"
-                         f" {_by(scan.array.shape)}", f"resample the {what} to the grid of the image, or replace it")
+                         f" {_by(scan.array.shape)}", f"resample {what} to the grid of the image, or replace it")
     distance = max_corner_distance_mm(scan.geometry, other.geometry, scan.array.shape)
     allowed = rounding_mm(scan.geometry)
     if distance > allowed:
         raise InputError("I27", subject, f"{what} and image lie apart in space: corners differ by up to"
                          f" {distance:.3g} mm, allowed are {allowed:.3g} mm",
-                         f"resample the {what} to the image's grid, or copy the image's geometry if the voxels match")
+                         f"resample {what} to the image's grid, or copy the image's geometry if the voxels match")
 
 
 def anisotropic_axis(spacing_mm: Sequence[float], target_mm: Sequence[float] | None) -> int | None:

@@ -115,4 +115,4 @@ def _report(failures: Sequence[tuple[Job, SemivoxError]], total: int) -> Partial
                                  for job, error in failures]})
     first_job, first = failures[0]
     return PartialFailure("P1", path, f"{len(failures)} of {total} cases failed, first {first_job.case.name}:"
-                          f" {first.problem}", "correct the listed cases and predict them again")
+                          f" {first.problem}", "correct the listed cases and repeat the command with --overwrite")
