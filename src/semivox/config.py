@@ -114,7 +114,7 @@ class EngineConfig(Settings):
     accumulate: PositiveInt = 1
     """Batches whose gradients are averaged before an optimizer step."""
     compile: bool = False
-    """torch.compile the method; pays off on long runs."""
+    """torch.compile the networks; pays off on long runs. Dropout draws other numbers then."""
     channels_last: bool = True
     """Memory format of networks and images; faster on CPU and GPU in bf16."""
     save_every: PositiveInt = 250

@@ -69,7 +69,7 @@ def test_a_draw_is_seeded_and_never_takes_validation_cases():
 
 
 @pytest.mark.parametrize(("labeled", "validation", "message"), [
-    (6, 0, "has 5"), (5, 1, r"has 4 \(1 more are kept for validation\).*1 to 4"), (0, 0, "0 labeled cases asked"),
+    (6, 0, "has 5"), (5, 1, r"has 4 \(1 kept for validation beside them\).*1 to 4"), (0, 0, "0 labeled cases asked"),
     (-1, 0, "-1 labeled"), (1, 5, "at most 4"), (1, -1, "-1 validation")])
 def test_impossible_numbers_say_the_maximum(labeled, validation, message):
     with pytest.raises(UsageError, match=message):
@@ -155,7 +155,7 @@ def test_cases_of_the_validation_list_are_never_labeled_ones(validation):
         for split in splits:
             assert not known & set(split.labeled)
             assert known <= set(split.unlabeled)
-    with pytest.raises(UsageError, match=r"the data has 3 \(2 more are kept for validation\)"):
+    with pytest.raises(UsageError, match=r"the data has 3 \(2 kept for validation beside them\)"):
         choose_split(RESERVED, labeled=4, validation=0)
 
 

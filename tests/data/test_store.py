@@ -10,7 +10,7 @@ import pytest
 
 from semivox.data.splits import choose_split
 from semivox.data.store import LabelAccess, Store
-from semivox.errors import InputError
+from semivox.errors import InputError, UsageError
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_a_store_that_was_not_finished_names_prepare(store):
     with pytest.raises(InputError, match="semivox prepare") as caught:
         Store.open(store.path)
     assert caught.value.exit_code == 3
-    with pytest.raises(InputError, match="folder not found"):
+    with pytest.raises(UsageError, match="folder not found"):
         Store.open(store.path / "nowhere")
 
 

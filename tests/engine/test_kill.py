@@ -21,6 +21,7 @@ from run_material import (
     weights_of,
 )
 
+from semivox.engine.train import resume_run
 from semivox.methods import METHODS
 from semivox.seeding import numpy_generator
 
@@ -33,9 +34,9 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     process.wait(60)
 
 
-@pytest.mark.parametrize("method", ["supervised", "mean_teacher"])
+@pytest.mark.parametrize(("method", "by_command"), [("supervised", True), ("mean_teacher", False)])
 def test_killed_run_is_resumed_at_once_and_ends_as_if_nothing_had_happened(
-    method: str, toy_store, tmp_path: Path
+    method: str, by_command: bool, toy_store, tmp_path: Path
 ) -> None:
     run, log = tmp_path / "run", tmp_path / "log"
     process = start(train_command(toy_store.path, run, method, CHANGES), log)
@@ -48,7 +49,10 @@ def test_killed_run_is_resumed_at_once_and_ends_as_if_nothing_had_happened(
     saved, done = generations_of(run)[-1], max(row["step"] for row in rows_of(run))
     assert 0 <= done - saved <= SAVE_EVERY
 
-    assert finish(command("resume", run), log) == 0, log.read_text()
+    if by_command:
+        assert finish(command("resume", run), log) == 0, log.read_text()
+    else:
+        assert resume_run(run) is True  # while the loader's worker of the killed process may still live
     whole = train(toy_store, tmp_path / "whole", method, CHANGES)
     assert weights_of(run) == weights_of(whole)
     assert untimed_rows_of(run) == untimed_rows_of(whole)

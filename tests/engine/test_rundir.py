@@ -153,6 +153,7 @@ def test_changed_store_exits_7(toy_store, tmp_path: Path, capsys: pytest.Capture
     train_and_stop(Store.open(store), run, "supervised", after=3)
     manifest = json.loads((store / "store.json").read_text())
     (store / "store.json").write_text(json.dumps({**manifest, "digest": "0" * 64}))
+    capsys.readouterr()
     assert run_command(["resume", str(run)]) == 7
     assert capsys.readouterr().err.startswith("ERROR SVX-K9  ")
 
@@ -195,10 +196,12 @@ def test_unfinished_run_is_not_deployed(toy_store, tmp_path: Path) -> None:
 # --- signals and locks -----------------------------------------------------------------------------------------
 
 
-def test_busy_run_is_left_alone_and_signals_stop_it_so_that_it_can_be_resumed(toy_store, tmp_path: Path) -> None:
-    changes = {"engine.steps": 60, "engine.save_every": 20, "data.workers": 1}
+LONG = {"engine.steps": 60, "engine.save_every": 20, "data.workers": 1}
+
+
+def test_busy_run_is_left_alone_and_a_signal_stops_it_so_that_it_can_be_resumed(toy_store, tmp_path: Path) -> None:
     run, log = tmp_path / "run", tmp_path / "log"
-    first = start(train_command(toy_store.path, run, "supervised", changes), log)
+    first = start(train_command(toy_store.path, run, "supervised", LONG), log)
     try:
         wait_until(lambda: RunDirectory(run).metrics.exists() and rows_of(run), first)
         os.kill(first.pid, signal.SIGSTOP)  # it keeps its lock, however long the second takes to start
@@ -214,22 +217,32 @@ def test_busy_run_is_left_alone_and_signals_stop_it_so_that_it_can_be_resumed(to
     assert "STOPPED SVX-T15  " in said
     assert "SIGTERM" in said
     assert f"semivox resume {run}" in said
+    assert "Traceback" not in said
     assert generations_of(run)[-1] == rows_of(run)[-1]["step"] < 60
-
-    again = start(command("resume", run), log)
-    try:
-        before = len(rows_of(run))
-        wait_until(lambda: len(rows_of(run)) > before, again)
-        os.killpg(again.pid, signal.SIGINT)  # Ctrl-C reaches the loader's workers too
-        assert again.wait(120) == 75
-    finally:
-        again.kill()
     assert not (run / "weights.safetensors").exists()
     resume_run(run)
-    whole = train(toy_store, tmp_path / "whole", "supervised", changes)
+    whole = train(toy_store, tmp_path / "whole", "supervised", LONG)
     assert weights_of(run) == weights_of(whole)
     assert untimed_rows_of(run) == untimed_rows_of(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_signal_to_the_whole_process_group_stops_a_run_so_that_it_can_be_resumed(
+    number: signal.Signals, toy_store, tmp_path: Path
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    process = start(train_command(toy_store.path, run, "supervised", LONG), log)
+    try:
+        wait_until(lambda: RunDirectory(run).metrics.exists() and len(rows_of(run)) > 2, process)
+        os.killpg(process.pid, number)  # Ctrl-C and schedulers reach the loader's workers too
+        assert process.wait(120) == 75, log.read_text()
+    finally:
+        process.kill()
+    assert f"stopped by {number.name}" in log.read_text()
     assert "Traceback" not in log.read_text()
+    resume_run(run)
+    assert weights_of(run) == weights_of(train(toy_store, tmp_path / "whole", "supervised", LONG))
 
 
 def test_second_interrupt_stops_at_once_and_signal_handlers_are_given_back() -> None:

@@ -82,13 +82,13 @@ def test_the_number_of_channels_must_fit():
 
 
 def test_another_shape_is_refused_with_both():
-    with pytest.raises(InputError, match=r"I26  la_01: label has shape 8 x 6 x 4, the image has 8 x 6 x 5"):
+    with pytest.raises(InputError, match=r"I26  la_01: the label has shape 8 x 6 x 4, the image has 8 x 6 x 5"):
         prepare_case([Scan(ARRAY, GRID)], Scan(np.zeros((8, 6, 4), np.uint8), GRID), make_plan(), case="la_01")
 
 
 def test_another_place_is_refused_with_the_distance():
     moved = Scan(np.zeros(ARRAY.shape, np.uint8), GRID._replace(origin_mm=(0.0, 3.0, 4.0)))
-    with pytest.raises(InputError, match=r"I27  la_01: label and image lie apart.* 5 mm"):
+    with pytest.raises(InputError, match=r"I27  la_01: the label and image lie apart.* 5 mm"):
         prepare_case([Scan(ARRAY, GRID)], moved, make_plan(), case="la_01")
     with pytest.raises(InputError, match="I27  la_01: channel 1"):
         prepare_case([Scan(ARRAY, GRID), moved], None, make_plan("none", "none"), case="la_01")

@@ -102,3 +102,14 @@ def to_memory_format(module: torch.nn.Module, layout: torch.memory_format, dimen
     for tensor in [*module.parameters(), *module.buffers()]:
         if tensor.dim() == dimensions + 2:
             tensor.data = tensor.data.to(memory_format=layout)
+
+
+def compile_networks(method: Method) -> None:
+    """Compile each network of a method in place; names of weights stay.
+
+    The step around them is not compiled: it depends on the number of the step, and would be compiled anew for each.
+    """
+    for part in method.children():
+        networks = part.children() if isinstance(part, torch.nn.ModuleList | torch.nn.ModuleDict) else [part]
+        for network in networks:
+            network.compile()

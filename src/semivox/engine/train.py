@@ -22,6 +22,7 @@ from semivox.engine.build import (
     as_started,
     build_fabric,
     build_method,
+    compile_networks,
     memory_format,
     plan_of_run,
     to_memory_format,
@@ -178,8 +179,9 @@ def assemble(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, s
     layout = memory_format(config.engine, plan.dimensions)
     to_memory_format(method, layout, plan.dimensions)
     optimizers = [build_optimizer(method.parameters_for(turn), config.optimizer) for turn in method.turns]
-    compiled: Any = torch.compile(method) if config.engine.compile else method
-    forward, *wrapped = fabric.setup(compiled, *optimizers)
+    if config.engine.compile:
+        compile_networks(method)
+    forward, *wrapped = fabric.setup(method, *optimizers)
     state: dict[str, Any] = snapshot.state if snapshot else {"step": 0, "metrics_bytes": 0}
     first = fabric.is_global_zero
     log = None
