@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from semivox.config import OptimizerConfig
-from semivox.engine import checkpoint
+from semivox.engine import checkpoint, train
 from semivox.engine.build import build_method
 from semivox.engine.checkpoint import Snapshot, damage, generations, load_into, load_latest, save_checkpoint
 from semivox.engine.optim import build_optimizer, load_optimizer_tensors, optimizer_tensors
@@ -302,6 +302,20 @@ def test_weights_that_do_not_fit_are_refused_with_the_first_differences(toy_stor
     with pytest.raises(CheckpointError, match="is missing"):
         load_into(narrow, missing, "checkpoint")
     assert all(torch.equal(value, before[key]) for key, value in narrow.state_dict().items())
+
+
+@pytest.mark.parametrize("part", ["optimizer-main", "method", "window"])
+def test_checkpoint_without_one_of_its_parts_is_refused(
+    part: str, toy_store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_and_stop(toy_store, tmp_path / "run", "supervised", after=3)
+    whole, _ = load_latest(tmp_path / "run" / "checkpoints")
+    (whole.state if part in whole.state else whole.tensors).pop(part)
+    monkeypatch.setattr(train, "load_latest", lambda folder: (whole, []))
+    with pytest.raises(CheckpointError, match=part) as caught:
+        resume_run(tmp_path / "run")
+    assert caught.value.exit_code == 7
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
 
 
 # --- what is deployed ------------------------------------------------------------------------------------------

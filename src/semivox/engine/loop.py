@@ -20,7 +20,7 @@ from semivox.engine.optim import learning_rate, load_optimizer_tensors, optimize
 from semivox.engine.rundir import RunDirectory
 from semivox.engine.stopping import StopRequest
 from semivox.engine.validation import Validator
-from semivox.errors import DivergedError, ResourceError, StoppedError
+from semivox.errors import CheckpointError, DivergedError, ResourceError, StoppedError
 from semivox.methods.base import Method
 from semivox.progress import Bar, track
 from semivox.seeding import seed_torch
@@ -211,12 +211,20 @@ def save(training: Training) -> None:
 
 
 def restore(training: Training, snapshot: Snapshot) -> None:
-    """Put a checkpoint into the method and its optimizers."""
-    load_into(training.method, snapshot.tensors["method"], "checkpoint")
-    for turn, optimizer in training.optimizers.items():
-        load_optimizer_tensors(optimizer.optimizer, snapshot.tensors[f"optimizer-{turn}"])
-    training.step = snapshot.state["step"]
-    training.window.restore(snapshot.state["window"])
+    """Put a checkpoint into the method and its optimizers.
+
+    Raises:
+        CheckpointError: a part is missing: nothing starts afresh in silence.
+    """
+    try:
+        load_into(training.method, snapshot.tensors["method"], "checkpoint")
+        for turn, optimizer in training.optimizers.items():
+            load_optimizer_tensors(optimizer.optimizer, snapshot.tensors[f"optimizer-{turn}"])
+        training.step = snapshot.state["step"]
+        training.window.restore(snapshot.state["window"])
+    except KeyError as error:
+        raise CheckpointError("K11", training.run.path, f"its checkpoint has no {error}",
+                              "resume it with the version of semivox that it was started with") from None
 
 
 def say(text: str) -> None:
