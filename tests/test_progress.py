@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import select
 import sys
 
 import pytest
@@ -87,7 +88,10 @@ def test_terminal_gets_a_bar_with_eta_and_throughput(monkeypatch: pytest.MonkeyP
             bar.note("loss 0.25")
             bar.advance()
         terminal.flush()
-        shown = os.read(master, 100_000).decode()
+        parts = []
+        while select.select([master], [], [], 0.5)[0]:  # a read gives what has arrived, which may be a part
+            parts.append(os.read(master, 100_000))
+        shown = b"".join(parts).decode()
     os.close(master)
     assert "Training" in shown
     assert "6/8 steps" in shown
