@@ -26,7 +26,7 @@ def run(
                                          show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Also write everything found to this JSON file.")] = None,
     patient_regex: Annotated[str | None, typer.Option(
-        help="Finds patients in both training and test : the first group is the patient in a case name, "
+        help="Finds patients in both training and test; the first group is the patient in a case name, "
              "for example '(p[0-9]+)_'.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each holds one scan and one mask in memory.")] = 2,
 ) -> None:

@@ -20,6 +20,10 @@ LABELED, TRAIN, TEST = 4, 20, 8
 SHAPE, SPACING_MM = (64, 64, 32), (1.9, 1.9, 3.5)
 MARKER = "demo.json"
 
+RunCommand = Callable[[Sequence[str]], int]
+"""Runs a semivox command line and returns its exit code."""
+
+
 class StepFailed(SemivoxError):
     """A command of the story failed; the demo ends with its exit code."""
 
@@ -27,10 +31,6 @@ class StepFailed(SemivoxError):
         super().__init__("C7", "demo", f"`semivox {verb}` ended with exit code {exit_code}",
                          "see the line above; `semivox demo` continues where it stopped")
         self.exit_code = exit_code
-
-
-RunCommand = Callable[[Sequence[str]], int]
-"""Runs a semivox command line and returns its exit code."""
 
 
 class Score(NamedTuple):
