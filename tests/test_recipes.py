@@ -20,17 +20,25 @@ PLAN = Plan(recipe="test", dimensions=3, channels=(CHANNEL,), class_names=("back
 STAGED = '''
 from dataclasses import dataclass
 from semivox.methods.base import Method, MethodConfig
+from semivox.types import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Config(MethodConfig):
     warmup_steps: int = 300
     optional_steps: int | None = None
+    pretrain_share: float = 0.5
 
 class Staged(Method):
     Config = Config
     published_steps = 1000
-    stage_shares = {"pretrain": 0.5, "adapt": 0.3, "refine": 0.2}
-    profiles = {"default": {}, "late": {"method.warmup_steps": 800, "optimizer.lr": 0.5}}
+    profiles = {"default": {"optimizer.momentum": 0.5, "optimizer.lr": 0.25},
+                "late": {"method.warmup_steps": 800, "optimizer.lr": 0.5}}
+
+    @classmethod
+    def stages(cls, config):
+        rest = 1 - config.pretrain_share
+        return (Stage("pretrain", config.pretrain_share, "constant"), Stage("adapt", 0.6 * rest),
+                Stage("refine", 0.4 * rest))
 '''
 
 
@@ -123,6 +131,24 @@ def test_without_steps_a_run_has_the_published_length(staged: str) -> None:
     assert resolved("mean_teacher").engine.steps == 6000
     assert resolved(staged).engine.steps == 1000
     assert sizes(resolved(staged)) == {"pretrain": 500, "adapt": 300, "refine": 200}
+
+
+def test_profile_is_laid_over_the_default_one_and_both_under_the_wishes(staged: str) -> None:
+    plain, late = resolved(staged), resolved(staged, profile="late")
+    assert (plain.optimizer.lr, plain.optimizer.momentum) == (0.25, 0.5)
+    assert (late.optimizer.lr, late.optimizer.momentum) == (0.5, 0.5)
+    assert resolved(staged, optimizer={"lr": 0.125}).optimizer.lr == 0.125
+
+
+def test_stages_follow_the_settings_of_the_method_and_keep_their_schedules(staged: str) -> None:
+    config = resolved(staged, method={"pretrain_share": 0.2}, engine={"steps": 100})
+    assert sizes(config) == {"pretrain": 20, "adapt": 48, "refine": 32}
+    assert [stage.schedule for stage in config.engine.stages] == ["constant", None, None]
+    stages = [{"name": "pretrain", "steps": 1}, {"name": "adapt", "steps": 1, "schedule": "step"},
+              {"name": "refine", "steps": 2}]
+    own = resolved(staged, engine={"stages": stages})
+    assert sizes(own) == {"pretrain": 1, "adapt": 1, "refine": 2}
+    assert [stage.schedule for stage in own.engine.stages] == ["constant", "step", None]
 
 
 def test_step_counts_of_a_profile_are_scaled_too(staged: str) -> None:
@@ -228,7 +254,7 @@ OTHER_TEXT = {
     "data.augmentation": "strong",
     "optimizer.name": "adamw",
     "optimizer.schedule": "step",
-    "engine.stages": '[{"name": "main", "steps": 77}]',
+    "engine.stages": '[{"name": "main", "steps": 77, "schedule": "step"}]',
     "engine.precision": "bf16",
     "engine.accelerator": "cpu",
     "method.teacher_mode": "train",

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from semivox.errors import UsageError, did_you_mean
+from semivox.imaging.plan import Intensity
 from semivox.methods import get_method
 from semivox.methods.base import MethodConfig
 from semivox.settings import (
@@ -63,6 +64,9 @@ class DataConfig(Settings):
     """Voxels; the last is 1 for 2D networks."""
     augmentation: Literal["weak", "crop", "strong"] = "weak"
     """crop: a random crop. weak: quarter turns and flips in plane before it. strong: changed intensities too."""
+    intensity: Intensity = "stored"
+    """stored: as prepared. minmax: each scan and channel from its own minimum and maximum to 0 and 1 (CRLN, TraCoCo);
+    the same in training, validation and prediction."""
     foreground_fraction: Fraction = 0.0
     """Share of labeled patches that are centered on a foreground voxel."""
     workers: NonNegativeInt = 1
@@ -95,6 +99,8 @@ class StageConfig(Settings):
 
     name: str
     steps: PositiveInt
+    schedule: Literal["constant", "step", "poly"] | None = None
+    """Learning-rate schedule of the stage; null takes ``optimizer.schedule``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,10 +148,19 @@ class RunConfig:
         if total != self.engine.steps:
             raise UsageError("C3", "engine.stages", f"stages sum to {total} steps, engine.steps is {self.engine.steps}",
                              "set both, or engine.steps alone: stages without a value follow it")
+        self._require_multiples()
         if get_method(self.method.name).uses_unlabeled and not self.data.unlabeled_per_batch:
             raise UsageError("D13", "data.unlabeled_per_batch",
                              f"found 0, {self.method.name} learns from unlabeled patches",
                              "set it to 1 or more, or use --method supervised")
+
+    def _require_multiples(self) -> None:
+        multiple = get_method(self.method.name).samples_multiple
+        for name in ("labeled_per_batch", "unlabeled_per_batch"):
+            found = getattr(self.data, name)
+            if found % multiple:
+                raise UsageError("C3", f"data.{name}", f"found {found}, {self.method.name} mixes the patches of a step "
+                                 f"in groups of {multiple}", f"set it to a multiple of {multiple}")
 
 
 SECTIONS = {"network": NetworkConfig, "data": DataConfig, "optimizer": OptimizerConfig, "engine": EngineConfig}

@@ -11,6 +11,7 @@ from semivox.config import OptimizerConfig, RunConfig, config_from_json, known_k
 from semivox.errors import UsageError, did_you_mean
 from semivox.imaging.plan import Plan
 from semivox.methods import get_method
+from semivox.strict import load_strictly
 
 
 def resolve(plan: Plan, wishes: dict[str, Any]) -> RunConfig:
@@ -32,12 +33,15 @@ def resolve(plan: Plan, wishes: dict[str, Any]) -> RunConfig:
     if not isinstance(profile, str) or profile not in method.profiles:
         raise UsageError("C2", "profile", f"{name} has no profile {profile!r}",
                          did_you_mean(str(profile), method.profiles))
-    overrides = method.profiles[profile]
+    overrides = {**method.profiles["default"], **method.profiles[profile]}
     steps = steps_of(merge(tree(overrides), wishes).get("engine", {}), method.published_steps)
     ratio = steps / method.published_steps
     scaled = {path: scale(value, ratio) if path.endswith("_steps") else value for path, value in overrides.items()}
     raw = merge(merge(defaults(plan, str(name), steps), tree(scaled)), wishes)
-    raw["engine"]["stages"] = fit_stages(raw["engine"]["stages"], steps, list(method.stage_shares))
+    planned = method.stages(load_strictly(method.Config, raw["method"], "method"))
+    wanted = raw["engine"].get("stages", [{"name": stage.name, "steps": stage.share} for stage in planned])
+    fitted = fit_stages(wanted, steps, [stage.name for stage in planned])
+    raw["engine"]["stages"] = [{"schedule": stage.schedule, **own} for stage, own in zip(planned, fitted, strict=True)]
     return config_from_json(raw)
 
 
@@ -66,10 +70,10 @@ def defaults(plan: Plan, method_name: str, steps: int) -> dict[str, Any]:
     return {
         "method": {"name": method_name, **scaled_steps(method.Config, steps, method.published_steps)},
         "network": {"name": plan.network},
-        "data": {**batch, "patch_size": list(plan.patch_size), "foreground_fraction": plan.foreground_fraction},
+        "data": {**batch, "patch_size": list(plan.patch_size), "foreground_fraction": plan.foreground_fraction,
+                 "intensity": plan.intensity},
         "optimizer": scaled_steps(OptimizerConfig, steps, method.published_steps),
-        "engine": {"steps": steps,
-                   "stages": [{"name": key, "steps": share} for key, share in method.stage_shares.items()]},
+        "engine": {"steps": steps},
     }
 
 

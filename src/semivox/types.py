@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +51,16 @@ class Progress(NamedTuple):
     def fraction(self) -> float:
         """Share of the stage that is done, 0..1."""
         return self.step / self.total
+
+
+class Stage(NamedTuple):
+    """A part of a run with a share of its steps."""
+
+    name: str
+    share: float
+    """Share of the run's steps; the shares of a run sum to 1."""
+    schedule: Literal["constant", "step", "poly"] | None = None
+    """Learning-rate schedule of this stage; None takes the optimizer's."""
 
 
 class StepOutput(NamedTuple):

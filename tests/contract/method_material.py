@@ -31,7 +31,8 @@ def make_method(name: str, *, dimensions: int = 3, classes: int = 2, dropout: fl
 def short_run(name: str, steps: int) -> dict[str, int]:
     """Overrides which scale every ``*_steps`` of a method from its published run to one of ``steps``."""
     cls = get_method(name)
-    defaults = {field.name: field.default for field in fields(cls.Config) if field.name.endswith("_steps")}
+    counts = {field.name: field.default for field in fields(cls.Config) if field.name.endswith("_steps")}
+    defaults = {key: value for key, value in counts.items() if isinstance(value, int)}
     return {key: round(value * steps / cls.published_steps) for key, value in defaults.items()}
 
 

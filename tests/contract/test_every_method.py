@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -57,7 +58,8 @@ def step_loss(method: Method, batch: Batch, *, step: int = 5) -> torch.Tensor:
 
 def unsupervised_weights(name: str) -> dict[str, float]:
     """Overrides that switch every unsupervised term off."""
-    weights = {field.name: 0.0 for field in fields(get_method(name).Config) if field.name.endswith("_weight")}
+    names = {field.name for field in fields(get_method(name).Config) if field.name.endswith("_weight")}
+    weights = dict.fromkeys(names - {"supervised_weight"}, 0.0)
     assert weights, "a semi-supervised method has a field named <term>_weight for each unsupervised term"
     return weights
 
@@ -75,10 +77,11 @@ def test_class_declares_what_the_engine_reads(name: str) -> None:
     assert issubclass(cls, Method)
     assert cls.__mro__[1] is Method  # inheritance is one level deep
     assert cls.turns
-    assert sum(cls.stage_shares.values()) == pytest.approx(1.0)
-    assert all(share > 0 for share in cls.stage_shares.values())
+    stages = cls.stages(cls.Config())
+    assert sum(stage.share for stage in stages) == pytest.approx(1.0)
+    assert all(stage.share > 0 for stage in stages)
     assert cls.published_steps > 0
-    assert cls.profiles["default"] == {}
+    assert [path for path in cls.profiles["default"] if path.startswith("method.")] == []  # the class's defaults
 
 
 @every_method
@@ -119,7 +122,8 @@ def test_every_profile_takes_a_finite_step(name: str, profile: str) -> None:
 @every_method
 def test_file_is_short_and_keeps_out_of_the_engines_business(name: str) -> None:
     source = inspect.getsource(inspect.getmodule(get_method(name)))
-    assert len(source.splitlines()) <= 150
+    settings = inspect.getsource(get_method(name).Config)
+    assert len(source.splitlines()) - len(settings.splitlines()) <= 150
     forbidden = [
         r"\.item\(",
         r"\.cuda\(",
@@ -189,11 +193,13 @@ def test_loss_is_the_sum_of_the_logged_terms_times_their_weights(name: str) -> N
 
 @every_method
 def test_every_trainable_parameter_gets_a_gradient_in_some_turn(name: str) -> None:
-    method = make_method(name).eval()  # a bias before batch statistics has none by construction
-    found = gradients(method, make_batch(), progress_at(5))
+    # in evaluation mode too: a bias before batch statistics has none by construction
+    method = make_method(name, **short_run(name, 10))
+    found = [gradients(mode, make_batch(), progress_at(9)) for mode in (method, method.eval())]
     trainable = {key for key, parameter in method.named_parameters() if parameter.requires_grad}
-    assert trainable <= set(found)
-    assert [key for key in trainable if not found[key].abs().sum() > 0] == []
+    assert trainable <= {key for some in found for key in some}
+    reached = {key for some in found for key, gradient in some.items() if gradient.abs().sum() > 0}
+    assert trainable - reached == set()
 
 
 @every_method
@@ -277,6 +283,34 @@ def test_step_leaves_its_batch_and_its_modes_alone(name: str) -> None:
 
 
 @every_method
+@every_shape
+def test_what_is_observed_gives_probabilities_and_shares_the_networks(name: str, dimensions: int, classes: int) -> None:
+    method = make_method(name, dimensions=dimensions, classes=classes)
+    before = {id(parameter) for parameter in method.parameters()}
+    image = make_batch(dimensions, classes).image[:2]
+    for module in method.observed().values():
+        with torch.no_grad():
+            probs = module.eval()(image)
+        assert probs.shape == (2, classes, *SIDES[:dimensions])
+        assert torch.allclose(probs.sum(1), torch.ones((), dtype=probs.dtype), atol=1e-5)
+        assert {id(parameter) for parameter in module.parameters()} <= before
+
+
+@semi_supervised
+def test_each_dropped_term_leaves_the_log_and_the_rest_still_trains(name: str) -> None:
+    if "drop" not in {field.name for field in fields(get_method(name).Config)}:
+        pytest.skip("this method has nothing to drop")
+    names = get_args(get_args(get_type_hints(get_method(name).Config, include_extras=True)["drop"])[0])
+    assert names
+    for dropped in [(one,) for one in names] + [tuple(names)]:
+        method = make_method(name, **short_run(name, 2), drop=dropped)
+        for outputs in train(method, 2):
+            for out in outputs.values():
+                assert torch.isfinite(out.loss)
+                assert not set(dropped) & set(out.terms)
+
+
+@every_method
 def test_ramps_start_low_and_end_at_the_configured_weight(name: str) -> None:
     method = make_method(name, **short_run(name, 10))
     steps = (0, 10)
@@ -290,8 +324,10 @@ def test_ramps_start_low_and_end_at_the_configured_weight(name: str) -> None:
         assert 0 <= start <= end
         if hasattr(method.config, key):
             assert end == pytest.approx(getattr(method.config, key))
-        if getattr(method.config, "rampup_steps", 0):
+        if start < end:  # the others are constant
             assert start == pytest.approx(math.exp(-5) * end, rel=1e-4)
+    if getattr(method.config, "rampup_steps", 0):
+        assert any(at[turn, 0][key] < at[turn, 10][key] for turn, key in weights)
 
 
 # --- what it remembers -----------------------------------------------------------------------------------------
@@ -424,7 +460,8 @@ def test_method_overfits_one_labeled_case(name: str) -> None:
     steps = 240
     method = make_method(name, classes=4, **short_run(name, steps))
     optimizers = optimizers_of(method, lr=0.05)
-    batch = make_batch(classes=4, labeled=1, unlabeled=1)
+    multiple = method.samples_multiple
+    batch = make_batch(classes=4, labeled=multiple, unlabeled=multiple)
     for step in range(steps):
         train_step(method, optimizers, batch, progress_at(step, steps))
     with torch.no_grad():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import toy_methods
 from run_material import generations_of, rows_of, tiny_config, train, train_and_stop, untimed_rows_of, weights_of
 from safetensors.torch import load_file
 
-from semivox.config import OptimizerConfig
+from semivox.config import EngineConfig, OptimizerConfig, StageConfig
 from semivox.data.sampling import Streams, draws
 from semivox.data.splits import choose_split
 from semivox.engine import train as engine_train
@@ -174,8 +175,16 @@ def test_gradient_is_clipped_to_the_norm_asked_for(clip_norm: float, toy_store, 
     ({"schedule": "step", "decay_every_steps": 40, "decay_factor": 0.5}, 99, 0.0025),
 ])
 def test_learning_rate_follows_its_schedule(settings: dict[str, Any], step: int, expected: float) -> None:
-    config = OptimizerConfig(lr=0.01, **settings)
+    config = SimpleNamespace(optimizer=OptimizerConfig(lr=0.01, **settings), engine=EngineConfig())
     assert learning_rate(config, Progress("main", step, 100, 500 + step, 1000)) == pytest.approx(expected)
+
+
+def test_a_stage_may_have_a_schedule_of_its_own() -> None:
+    stages = (StageConfig(name="pretrain", steps=100, schedule="constant"), StageConfig(name="adapt", steps=100))
+    config = SimpleNamespace(optimizer=OptimizerConfig(lr=0.01, schedule="poly", poly_power=1.0),
+                             engine=EngineConfig(steps=200, stages=stages))
+    rates = [learning_rate(config, Progress(stage.name, 50, 100, 50, 200)) for stage in stages]
+    assert rates == pytest.approx([0.01, 0.005])
 
 
 def test_group_keeps_its_own_weight_decay_and_share_of_the_learning_rate() -> None:

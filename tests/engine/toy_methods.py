@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from semivox.methods.base import Method, MethodConfig, total
-from semivox.types import Batch, Progress, StepOutput
+from semivox.types import Batch, Progress, Stage, StepOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,11 @@ class Staged(Method):
     """Two stages; keeps what the engine tells it."""
 
     Config = ToyConfig
-    stage_shares = {"first": 0.4, "second": 0.6}
     told: list[Any] = []
+
+    @classmethod
+    def stages(cls, config: Any) -> tuple[Stage, ...]:
+        return (Stage("first", 0.4), Stage("second", 0.6))
 
     def __init__(self, config, make_network, task) -> None:
         super().__init__(config, make_network, task)

@@ -106,7 +106,7 @@ def take_turn(training: Training, parts: list[Batch], progress: Progress, turn: 
             fabric.backward(output.loss / len(parts))
         prefix = f"{turn}/" if len(training.method.turns) > 1 else ""
         training.window.add_output(output, share=1 / len(parts), prefix=prefix)
-    set_learning_rate(optimizer.optimizer, learning_rate(config.optimizer, progress))
+    set_learning_rate(optimizer.optimizer, learning_rate(config, progress))
     if config.optimizer.clip_norm:
         fabric.clip_gradients(training.forward, optimizer, max_norm=config.optimizer.clip_norm,
                               error_if_nonfinite=False)
@@ -175,7 +175,7 @@ def report(training: Training, progress: Progress, bar: Bar) -> None:
     bar.advance()
     last = training.step == engine.steps
     if training.step % engine.log_every == 0 or last:
-        row = training.window.row(progress, learning_rate(training.config.optimizer, progress))
+        row = training.window.row(progress, learning_rate(training.config, progress))
         training.window = Window()
         if training.log:
             training.log.write(training.step, row)
@@ -183,7 +183,8 @@ def report(training: Training, progress: Progress, bar: Bar) -> None:
     if training.config.data.validation and (training.step % engine.validate_every == 0 or last):
         require_finite_weights(training)
         if training.validator and training.log:
-            training.log.write(training.step, {"validation": training.validator.score(training.method.predictor())})
+            scores = training.validator.score(training.method.predictor(), training.method.observed())
+            training.log.write(training.step, {"validation": scores})
 
 
 def agree_to_stop(training: Training) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from semivox.config import OptimizerConfig
+from semivox.config import OptimizerConfig, RunConfig
 from semivox.types import Progress
 
 
@@ -18,14 +18,17 @@ def build_optimizer(groups: list[dict[str, Any]], config: OptimizerConfig) -> to
     return torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999), weight_decay=config.weight_decay)
 
 
-def learning_rate(config: OptimizerConfig, progress: Progress) -> float:
-    """The learning rate of a step; the schedule runs over the stage.
+def learning_rate(run: RunConfig, progress: Progress) -> float:
+    """The learning rate of a step; the schedule runs over the stage, which may have one of its own.
 
     ``constant``: lr. ``step``: lr * factor^(t // interval). ``poly``: lr * (1 - t/T)^power.
     """
-    if config.schedule == "step":
+    config = run.optimizer
+    schedules = {stage.name: stage.schedule for stage in run.engine.stages}
+    schedule = schedules.get(progress.stage) or config.schedule
+    if schedule == "step":
         return config.lr * config.decay_factor ** (progress.step // config.decay_every_steps)
-    if config.schedule == "poly":
+    if schedule == "poly":
         return float(config.lr * (1 - progress.fraction) ** config.poly_power)
     return config.lr
 

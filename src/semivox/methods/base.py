@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from semivox.settings import Settings
-from semivox.types import StepOutput
+from semivox.types import Stage, StepOutput
 
 if TYPE_CHECKING:
     from semivox.networks import NetworkFactory
@@ -27,6 +27,11 @@ class MethodConfig(Settings):
 
     name: str
     """Name in the table of methods, or ``package.module:Class``."""
+
+    @property
+    def largest_component(self) -> bool:
+        """Whether predictions keep the largest component of each class alone: the protocol does not."""
+        return False
 
 
 class Method(nn.Module):
@@ -46,18 +51,31 @@ class Method(nn.Module):
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     turns: ClassVar[tuple[str, ...]] = ("main",)
     """Each step has one ``forward``, backward and optimizer per turn, in this order."""
-    stage_shares: ClassVar[Mapping[str, float]] = {"main": 1.0}
-    """Stages of a run in order, with the share of its steps; the shares sum to 1."""
     published_steps: ClassVar[int] = 6000
     """Length of the published run, for which fields named ``*_steps`` are declared."""
     uses_unlabeled: ClassVar[bool] = True
+    samples_multiple: ClassVar[int] = 1
+    """Labeled patches of a step, and unlabeled ones, must each be a multiple of this."""
     profiles: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
-    """Profile name to overrides of dotted configuration paths, such as ``{"method.teacher_mode": "train"}``."""
+    """Profile name to overrides of dotted configuration paths, such as ``{"method.teacher_mode": "train"}``.
+
+    ``default`` holds what the method needs of the other sections (``{"optimizer.lr": 2.5e-3}``); the others are laid
+    over it.
+    """
 
     def __init__(self, config: MethodConfig, make_network: NetworkFactory, task: Task) -> None:
         super().__init__()
         self.config = config
         self.task = task
+
+    @classmethod
+    def stages(cls, config: Any) -> tuple[Stage, ...]:
+        """Return the stages of a run in order. Default: one, named ``main``.
+
+        Args:
+            config: an instance of the class's ``Config``.
+        """
+        return (Stage("main", 1.0),)
 
     def forward(self, batch: Batch, progress: Progress, turn: str = "main") -> StepOutput:
         """Compute the loss of one step; mixed precision and several devices act through this call alone."""
@@ -76,6 +94,14 @@ class Method(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define predictor()")
 
+    def observed(self) -> dict[str, nn.Module]:
+        """Return what is worth a curve beside the predictor: name to a module from images to probabilities.
+
+        The Dice of each on the validation cases is logged as ``<name>_dice``; ``pseudo_label`` is what the unlabeled
+        scans are taught with. The modules share the networks with the method. Default: nothing.
+        """
+        return {}
+
     def parameters_for(self, turn: str) -> list[dict[str, Any]]:
         """Return the optimizer's parameter groups of a turn. Default: one group of all that requires a gradient.
 
@@ -84,10 +110,13 @@ class Method(nn.Module):
         return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
 
 
-def total(**terms: Tensor | tuple[float | Tensor, Tensor]) -> StepOutput:
+def total(
+    watch: Mapping[str, Tensor] | None = None, **terms: Tensor | tuple[float | Tensor, Tensor]
+) -> StepOutput:
     """Add the terms of a loss and keep each of them for the log.
 
     Args:
+        watch: scalar tensors to log beside the terms; they do not enter the loss.
         **terms: name to a scalar tensor, or to ``(weight, scalar tensor)``.
 
     Returns:
@@ -96,7 +125,7 @@ def total(**terms: Tensor | tuple[float | Tensor, Tensor]) -> StepOutput:
     if not terms:
         raise ValueError("total() needs at least one term, got none")
     weighted: list[Tensor] = []
-    log: dict[str, Tensor] = {}
+    log: dict[str, Tensor] = {name: value.detach().float() for name, value in (watch or {}).items()}
     for name, term in terms.items():
         weight, value = term if isinstance(term, tuple) else (None, term)
         log[name] = value.detach()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from torch import nn
+
 from semivox.components.ema import EmaTeacher, TeacherMode
 from semivox.components.perturb import gaussian_noise
 from semivox.components.probabilities import Probabilities
@@ -94,6 +96,10 @@ class MeanTeacher(Method):
     def after_step(self, progress: Progress) -> None:
         """Move the teacher towards the student (Eq. 2)."""
         self.teacher.update(self.student)
+
+    def observed(self) -> dict[str, nn.Module]:
+        """Watch the teacher, whose probabilities are the targets."""
+        return {"pseudo_label": Probabilities(self.teacher.network)}
 
     def predictor(self) -> Probabilities:
         """Deploy the student, or the teacher if so configured."""

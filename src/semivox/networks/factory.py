@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 INITIALIZATIONS = ("default", "kaiming")
 
+OTHER = "other"
+"""``make_network(decoder="other")``: another kind of decoder than the configured one, where the network has one."""
+
 NetworkFactory = Callable[..., "nn.Module"]
 """``make_network(**overrides)``: a new network on each call; its forward returns an ``Output``."""
 
@@ -44,7 +47,8 @@ def network_factory(  # noqa: PLR0913 - one keyword for each setting
 
     Returns:
         ``make_network(**overrides)``. A method may override any setting (``decoder="trilinear"``, ``dropout=0.0``),
-        ``channels``, ``classes``, and pass ``mid`` to a network that has it; None overrides nothing.
+        ``channels``, ``classes``, take another network (``name="vnet"``, with those settings that it has too), and
+        pass ``mid`` to a network that has it; None overrides nothing.
 
     Raises:
         UsageError: unknown name, a setting which the network does not have, or a network for other dimensions. The
@@ -60,13 +64,27 @@ def network_factory(  # noqa: PLR0913 - one keyword for each setting
     _check_own(name, task, settings, options=options or {})
 
     def make_network(**overrides: Any) -> nn.Module:
-        _check_settings(name, overrides)
-        module, _, class_name = find_entry(name).target.partition(":")
-        arguments = {"channels": task.channels, "classes": task.classes} | _given(settings) | _given(overrides)
+        mine = overrides.pop("name", None) or name
+        base = settings
+        if mine != name:
+            base = {key: value for key, value in settings.items() if key in find_entry(mine).keywords}
+            _check_own(mine, task, base, options={})
+        if overrides.get("decoder") == OTHER:
+            overrides["decoder"] = _other_decoder(mine, base.get("decoder"))
+        _check_settings(mine, overrides)
+        module, _, class_name = find_entry(mine).target.partition(":")
+        arguments = {"channels": task.channels, "classes": task.classes} | _given(base) | _given(overrides)
         network: nn.Module = getattr(importlib.import_module(module), class_name)(**arguments)
         return network
 
     return make_network
+
+
+def _other_decoder(name: str, decoder: Any) -> str | None:
+    """The first kind of decoder that is not the configured one; None where a network has a single kind."""
+    kinds = find_entry(name).decoders
+    mine = decoder or next(iter(kinds), None)
+    return next((kind for kind in kinds if kind != mine), None)
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:

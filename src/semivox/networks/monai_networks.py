@@ -76,6 +76,8 @@ def monai_factory(
     arguments_for(defaults | _without_init(settings))
 
     def make_network(**overrides: Any) -> nn.Module:
+        if overrides.get("decoder") == "other":  # these have one kind of decoder each
+            del overrides["decoder"]
         wanted = defaults | _without_init(settings) | _without_init(overrides)
         network = _build(kind, arguments_for(wanted), options)
         initialize(network, overrides.get("init") or settings.get("init") or "default")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -24,10 +24,20 @@ class UNet2dEncoder(nn.Module):
         channels: image channels.
         width: channels of the finest resolution.
         dropout: of the deepest stage; the stages before it have 0.1, 0.2, 0.4 and 0.6 times as much.
+        mid: applied to x4 before it goes both to the skip connection and to the pooling; must keep the shape. A module
+            becomes part of the encoder.
     """
 
-    def __init__(self, channels: int, *, width: int = 16, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        width: int = 16,
+        dropout: float = 0.5,
+        mid: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
+        self.mid = mid
         widths = [width * 2**level for level in range(_LEVELS)]
         probabilities = [share * dropout for share in _DROPOUT_SHARES]
         inputs = [channels, *widths[:-1]]
@@ -37,8 +47,9 @@ class UNet2dEncoder(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Maps x1..x5 of an image (B, C, X, Y): (B, width * 2^i, X / 2^i, Y / 2^i) for i = 0..4."""
         maps = [self.stages[0](image)]
-        for convolutions in self.stages[1:]:
-            maps.append(convolutions(self.pool(maps[-1])))
+        for level, convolutions in enumerate(self.stages[1:], start=2):
+            features = convolutions(self.pool(maps[-1]))
+            maps.append(self.mid(features) if level == _LEVELS - 1 and self.mid is not None else features)
         return tuple(maps)
 
 
@@ -78,9 +89,10 @@ class UNet2d(nn.Module):
         decoder: kind of upsampling, see :class:`UNet2dDecoder`.
         dropout: see :class:`UNet2dEncoder`; 0 switches it off.
         init: see :func:`semivox.networks.blocks.initialize`.
+        mid: see :class:`UNet2dEncoder`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword for each setting
         self,
         channels: int,
         classes: int,
@@ -89,9 +101,12 @@ class UNet2d(nn.Module):
         decoder: UNet2dUpsampling = "bilinear",
         dropout: float = 0.5,
         init: Initialization = "default",
+        mid: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = UNet2dEncoder(channels, width=width, dropout=dropout)
+        self.encoder_widths = tuple(width * 2**level for level in range(_LEVELS))
+        self.decoder_widths = self.encoder_widths[-2::-1]
+        self.encoder = UNet2dEncoder(channels, width=width, dropout=dropout, mid=mid)
         self.decoder = UNet2dDecoder(classes, width=width, upsampling=decoder)
         initialize(self, init)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from semivox.networks.blocks import Initialization, dropout_or_nothing, initialize, join
@@ -21,6 +23,8 @@ class UNet3d(nn.Module):
         width: channels of the finest resolution; multiples of 16 are fastest.
         dropout: element-wise, after the coarsest stage and before the output; 0 switches it off.
         init: see :func:`semivox.networks.blocks.initialize`.
+        mid: applied to x4 before it goes both to the skip connection and to the pooling; must keep the shape. A module
+            becomes part of the network.
     """
 
     def __init__(
@@ -31,9 +35,12 @@ class UNet3d(nn.Module):
         width: int = 16,
         dropout: float = 0.3,
         init: Initialization = "kaiming",
+        mid: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(_LEVELS)]
+        self.encoder_widths, self.decoder_widths = tuple(widths), tuple(reversed(widths[:-1]))
+        self.mid = mid
         inputs = [channels, *widths[:-1]]
         self.encoder = nn.ModuleList(_double_convolution(a, b) for a, b in zip(inputs, widths, strict=True))
         self.pool = nn.MaxPool3d(2)
@@ -46,8 +53,9 @@ class UNet3d(nn.Module):
     def forward(self, image: Tensor) -> Output:
         """Segment images (B, C, X, Y, Z)."""
         encoder = [self.encoder[0](image)]
-        for convolutions in self.encoder[1:]:
-            encoder.append(convolutions(self.pool(encoder[-1])))
+        for level, convolutions in enumerate(self.encoder[1:], start=2):
+            features = convolutions(self.pool(encoder[-1]))
+            encoder.append(self.mid(features) if level == _LEVELS - 1 and self.mid is not None else features)
         encoder[-1] = self.dropout(encoder[-1])
         features = encoder[-1]
         decoder: list[Tensor] = []

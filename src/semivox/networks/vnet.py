@@ -125,6 +125,8 @@ class VNet(nn.Module):
         mid: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
+        self.encoder_widths = tuple(width * 2**level for level in range(_LEVELS))
+        self.decoder_widths = self.encoder_widths[-2::-1]
         self.encoder = VNetEncoder(channels, width=width, dropout=dropout, mid=mid)
         self.decoder = VNetDecoder(classes, width=width, upsampling=decoder, dropout=dropout)
         initialize(self, init)
