@@ -101,6 +101,8 @@ class StageConfig(Settings):
     steps: PositiveInt
     schedule: Literal["constant", "step", "poly"] | None = None
     """Learning-rate schedule of the stage; null takes ``optimizer.schedule``."""
+    pick: Literal["last", "best_validation"] = "last"
+    """Weights that the next stage starts from: the last step's, or the best by the validation cases."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +151,20 @@ class RunConfig:
             raise UsageError("C3", "engine.stages", f"stages sum to {total} steps, engine.steps is {self.engine.steps}",
                              "set both, or engine.steps alone: stages without a value follow it")
         self._require_multiples()
+        self._require_validation()
         if get_method(self.method.name).uses_unlabeled and not self.data.unlabeled_per_batch:
             raise UsageError("D13", "data.unlabeled_per_batch",
                              f"found 0, {self.method.name} learns from unlabeled patches",
                              "set it to 1 or more, or use --method supervised")
+
+    def _require_validation(self) -> None:
+        picked = [stage.name for stage in self.engine.stages if stage.pick == "best_validation"]
+        if picked and self.engine.stages[-1].name in picked:
+            raise UsageError("C3", "engine.stages", f"stage {picked[-1]!r} is the last one, its last step is deployed",
+                             "leave out its pick")
+        if picked and not self.data.validation:
+            raise UsageError("C3", "data.validation", f"found 0, stage {picked[0]!r} picks its best weights by them",
+                             "add --validation 1 or more, or keep the last weights")
 
     def _require_multiples(self) -> None:
         multiple = get_method(self.method.name).samples_multiple

@@ -12,6 +12,7 @@ from semivox.errors import UsageError, did_you_mean
 from semivox.imaging.plan import Plan
 from semivox.methods import get_method
 from semivox.strict import load_strictly
+from semivox.types import Stage
 
 
 def resolve(plan: Plan, wishes: dict[str, Any]) -> RunConfig:
@@ -39,9 +40,7 @@ def resolve(plan: Plan, wishes: dict[str, Any]) -> RunConfig:
     scaled = {path: scale(value, ratio) if path.endswith("_steps") else value for path, value in overrides.items()}
     raw = merge(merge(defaults(plan, str(name), steps), tree(scaled)), wishes)
     planned = method.stages(load_strictly(method.Config, raw["method"], "method"))
-    wanted = raw["engine"].get("stages", [{"name": stage.name, "steps": stage.share} for stage in planned])
-    fitted = fit_stages(wanted, steps, [stage.name for stage in planned])
-    raw["engine"]["stages"] = [{"schedule": stage.schedule, **own} for stage, own in zip(planned, fitted, strict=True)]
+    raw["engine"]["stages"] = stages_of(planned, raw["engine"].get("stages"), steps)
     return config_from_json(raw)
 
 
@@ -87,6 +86,15 @@ def scaled_steps(settings: type, steps: int, published_steps: int) -> dict[str, 
 def scale(steps: int, ratio: float) -> int:
     """A published count of steps in a run that is ``ratio`` times as long; a longer run keeps it, 0 stays 0."""
     return max(1, round(steps * min(1.0, ratio))) if steps else 0
+
+
+def stages_of(planned: Sequence[Stage], wanted: Any, steps: int) -> list[dict[str, Any]]:
+    """The method's stages, or those asked for, fitted to a run of ``steps``; what these leave out is the method's."""
+    if wanted is None:
+        wanted = [{"name": stage.name, "steps": stage.share} for stage in planned]
+    fitted = fit_stages(wanted, steps, [stage.name for stage in planned])
+    return [{"schedule": stage.schedule, "pick": stage.pick, **own}
+            for stage, own in zip(planned, fitted, strict=True)]
 
 
 def fit_stages(stages: Any, steps: int, names: list[str]) -> list[dict[str, Any]]:

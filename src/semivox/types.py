@@ -61,6 +61,8 @@ class Stage(NamedTuple):
     """Share of the run's steps; the shares of a run sum to 1."""
     schedule: Literal["constant", "step", "poly"] | None = None
     """Learning-rate schedule of this stage; None takes the optimizer's."""
+    pick: Literal["last", "best_validation"] = "last"
+    """Whose weights the next stage starts from: those of the last step, or of the best validation Dice."""
 
 
 class StepOutput(NamedTuple):

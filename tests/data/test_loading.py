@@ -277,3 +277,47 @@ def test_labeled_patches_of_real_scans_hold_the_voxels_of_their_scans(shared_dat
         inside = image[0][label == 1].numpy()
         assert inside.size > 100
         assert np.isin(inside, scan[reference == 1]).all()
+
+
+@pytest.fixture
+def scaled_beforehand(make_store: Callable[..., Store], tmp_path: Path) -> tuple[Store, Store]:
+    """A store of two channels, and its copy in which every scan was scaled to 0..1 by hand."""
+    store = make_store(channels=2)
+    shutil.copytree(store.path, tmp_path / "scaled")
+    for path in (tmp_path / "scaled" / "cases").glob("*/image.npy"):
+        scan = np.load(path)
+        lows, highs = scan.min(axis=(1, 2, 3), keepdims=True), scan.max(axis=(1, 2, 3), keepdims=True)
+        np.save(path, (scan - lows) / (highs - lows))
+    return store, Store.open(tmp_path / "scaled")
+
+
+@pytest.mark.parametrize("how", [
+    HOW, HOW._replace(kind="crop"), HOW._replace(kind="strong"), Augmentation((48, 48, 48)),
+    Augmentation((48, 16, 1), dimensions=2),
+], ids=["weak", "crop", "strong", "padded", "slices"])
+def test_minmax_patches_are_those_of_scans_that_were_scaled_as_a_whole(
+    scaled_beforehand: tuple[Store, Store], how: Augmentation
+) -> None:
+    store, scaled = scaled_beforehand
+    found = load(store, choose_split(store, labeled=2), how=how._replace(intensity="minmax"), workers=1)
+    expected = load(scaled, choose_split(scaled, labeled=2), how=how)
+    for one, other in zip(found, expected, strict=True):
+        # the scaled copy divides by a float32 difference, the loader by one taken in float64
+        torch.testing.assert_close(one.image, other.image, rtol=0, atol=1e-5 if how.kind == "strong" else 2e-7)
+        assert torch.equal(one.image == 0, other.image == 0) or how.kind == "strong"
+        assert torch.equal(one.label, other.label)
+
+
+def test_minmax_reads_the_range_of_a_scan_once(
+    toy_store: Store, split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from semivox.data import loading
+
+    measured = []
+    ranges = loading.channel_ranges
+    monkeypatch.setattr(loading, "channel_ranges", lambda scan: measured.append(scan) or ranges(scan))
+    seen = load(toy_store, split, how=HOW._replace(intensity="minmax"), numbers=range(20))
+    cases = {case for batch in seen for case in batch.case.tolist()}
+    assert len(measured) == len(cases) == 8
+    load(toy_store, split)
+    assert len(measured) == 8, "stored intensities need no range"

@@ -82,8 +82,9 @@ def test_a_run_validates_with_the_intensities_that_it_trains_on(
 
 
 def test_intensities_change_what_is_trained_and_two_workers_do_not(toy_store: Store, tmp_path: Path) -> None:
-    runs = {name: weights_of(train(toy_store, tmp_path / name, "supervised", changes)) for name, changes in {
-        "stored": {"data.patch_size": [16, 16, 16]}, "minmax": MINMAX, "workers": {**MINMAX, "data.workers": 2}}.items()}
+    changes = {"stored": {**MINMAX, "data.intensity": "stored"}, "minmax": MINMAX,
+               "workers": {**MINMAX, "data.workers": 2}}
+    runs = {name: weights_of(train(toy_store, tmp_path / name, "supervised", changes[name])) for name in changes}
     assert runs["stored"] != runs["minmax"] == runs["workers"]
 
 

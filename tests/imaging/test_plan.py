@@ -110,3 +110,10 @@ def test_importing_the_plan_loads_nothing_heavy():
             "sys.exit(str(heavy) if heavy else 0)")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_plan_written_before_there_were_intensities_loads_and_leaves_them_as_stored():
+    content = plan_to_json(make_plan())
+    del content["intensity"]
+    assert plan_from_json(content).intensity == "stored"
+    assert plan_from_json({**content, "intensity": "minmax"}).intensity == "minmax"

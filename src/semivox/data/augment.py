@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from semivox.errors import UsageError, did_you_mean
+from semivox.imaging.plan import Intensity
 
 Kind = Literal["weak", "crop", "strong"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -29,6 +30,8 @@ class Augmentation(NamedTuple):
     """``weak``: turn, flip and crop; ``crop``: crop alone; ``strong``: ``weak``, then intensities changed as well."""
     foreground_fraction: float = 0.0
     """Share of the labeled samples, 0..1, whose crop is placed around a foreground voxel."""
+    intensity: Intensity = "stored"
+    """``minmax``: the whole scan is scaled to 0..1, channel by channel, before anything else."""
 
 
 class Turn(NamedTuple):
@@ -109,17 +112,19 @@ def draw_view(
     return View(turn, start)
 
 
-def cut(array: np.ndarray, view: View, patch: tuple[int, ...], *, out: np.ndarray | None = None) -> np.ndarray:
-    """Read one patch: equal to turning, flipping and zero-padding the whole array, then cropping it.
+def cut(array: np.ndarray, view: View, patch: tuple[int, ...], *, out: np.ndarray | None = None,
+        fill: np.ndarray | float = 0.0) -> np.ndarray:
+    """Read one patch: equal to turning, flipping and padding the whole array, then cropping it.
 
     Args:
         array: (..., X, Y, Z), possibly memory-mapped; only the patch is read.
         view: what to read.
         patch: sides of the patch.
         out: (..., *patch) array to fill (converted to its type), for a copy straight into a batch.
+        fill: value of the padding, one for all or (C, 1, 1, 1).
 
     Returns:
-        ``out``, or a new contiguous array (..., *patch) of the array's type. Padding is zero.
+        ``out``, or a new contiguous array (..., *patch) of the array's type.
     """
     shape = turned_shape(array.shape[-SPACE:], view.turn)
     # A tiny patch can lie wholly in the padding: the box then is empty.
@@ -132,7 +137,7 @@ def cut(array: np.ndarray, view: View, patch: tuple[int, ...], *, out: np.ndarra
     if out is None:
         out = np.empty((*array.shape[:-SPACE], *patch), array.dtype)
     if block.shape[-SPACE:] != tuple(patch):
-        out[...] = 0
+        out[...] = fill
     out[..., x, y, z] = block
     return out
 

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from semivox.data.augment import Augmentation, cut, draw_view, require_kind
+from semivox.data.augment import Augmentation, View, cut, draw_view, require_kind
 from semivox.data.intensity import strong_intensity
 from semivox.data.sampling import Draw, Streams, draws, require_cases
 from semivox.data.store import LabelAccess
 from semivox.data.worker_deaths import explain_deaths
 from semivox.errors import SemivoxError
+from semivox.imaging.normalize import channel_ranges, scale_to_unit
 from semivox.seeding import fold_in, numpy_generator
 from semivox.types import Batch
 
@@ -48,6 +49,7 @@ class PatchBatches(Dataset[Any]):
         self._labels = LabelAccess(store, split.labeled)
         self.names = (*split.labeled, *split.unlabeled)
         self._open: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+        self._ranges: dict[str, np.ndarray] = {}
 
     def __getitem__(self, step: int) -> Batch | _Failure:
         """Read the batch of one step; an error that a user can act on is returned, to be raised by ``batches``."""
@@ -82,11 +84,23 @@ class PatchBatches(Dataset[Any]):
         if label is not None and self.how.foreground_fraction > 0:
             foreground = self._array("foreground", name)
         view = draw_view(scan.shape[1:], rng, self.how, foreground=foreground)
-        cut(scan, view, self.how.patch, out=image)
+        self._cut_image(name, view, image)
         if self.how.kind == "strong":
             image[...] = strong_intensity(image, rng)
         if label is not None:
             cut(self._array("label", name), view, self.how.patch, out=label)
+
+    def _cut_image(self, name: str, view: View, image: np.ndarray) -> None:
+        """Cut a patch of the scan as the network takes it; the padding is zero after any scaling."""
+        scan = self._array("image", name)
+        if self.how.intensity == "stored":
+            cut(scan, view, self.how.patch, out=image)
+            return
+        if name not in self._ranges:
+            self._ranges[name] = channel_ranges(scan)
+        ranges = self._ranges[name]
+        cut(scan, view, self.how.patch, out=image, fill=ranges[:, :1, None, None])
+        image[...] = scale_to_unit(image, ranges)
 
     def _array(self, part: str, name: str) -> np.ndarray:
         """The memory-mapped array of a case, the latest ``OPEN_CASES`` of them kept open."""

@@ -84,7 +84,8 @@ def build_method(config: RunConfig, plan: Plan, labeled_cases: int) -> Method:
 
 
 def plan_of_run(plan: Plan, config: RunConfig) -> Plan:
-    """The store's plan with the patch that the run trains on, so that prediction uses windows of that size."""
+    """The store's plan with the intensities and the patch that the run trains on, for prediction to use the same."""
+    plan = replace(plan, intensity=config.data.intensity)
     if config.data.patch_size == plan.patch_size:
         return plan
     return replace(plan, patch_size=config.data.patch_size, strides=None)

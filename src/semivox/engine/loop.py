@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -14,10 +14,12 @@ from lightning.fabric.wrappers import _FabricModule, _FabricOptimizer
 
 from semivox.config import RunConfig
 from semivox.data.loading import batches
-from semivox.engine.checkpoint import Snapshot, load_into, save_checkpoint
+from semivox.engine.checkpoint import Snapshot, save_checkpoint
+from semivox.engine.curves import draw_curves
 from semivox.engine.logs import MetricsLog, Window
-from semivox.engine.optim import learning_rate, load_optimizer_tensors, optimizer_tensors, set_learning_rate
+from semivox.engine.optim import learning_rate, set_learning_rate
 from semivox.engine.rundir import RunDirectory
+from semivox.engine.selection import ends_stage, keep_best, load_tensors, picks, start_from_best, tensors_of
 from semivox.engine.stopping import StopRequest
 from semivox.engine.validation import Validator
 from semivox.errors import CheckpointError, DivergedError, ResourceError, StoppedError
@@ -44,6 +46,7 @@ class Training:
     validator: Validator | None
     log: MetricsLog | None
     step: int = 0
+    best: dict[str, Any] | None = None
     window: Window = field(default_factory=Window)
 
 
@@ -180,11 +183,18 @@ def report(training: Training, progress: Progress, bar: Bar) -> None:
         if training.log:
             training.log.write(training.step, row)
         bar.note(f"loss {row['loss']:.4f}")
-    if training.config.data.validation and (training.step % engine.validate_every == 0 or last):
+    picked = picks(training, progress)
+    due = training.step % engine.validate_every == 0 or last or (picked and ends_stage(progress))
+    if training.config.data.validation and due:
         require_finite_weights(training)
         if training.validator and training.log:
             scores = training.validator.score(training.method.predictor(), training.method.observed())
             training.log.write(training.step, {"validation": scores})
+            draw(training)
+            if picked:
+                keep_best(training, progress, scores)
+    if picked and ends_stage(progress):
+        start_from_best(training)
 
 
 def agree_to_stop(training: Training) -> bool:
@@ -203,12 +213,20 @@ def save(training: Training) -> None:
     """
     require_finite_weights(training)
     if training.fabric.is_global_zero and training.log:
-        tensors = {f"optimizer-{turn}": optimizer_tensors(optimizer.optimizer)
-                   for turn, optimizer in training.optimizers.items()}
-        tensors["method"] = training.method.state_dict()
-        state = {"step": training.step, "metrics_bytes": training.log.commit(), "window": training.window.state()}
-        save_checkpoint(training.run.checkpoints, training.step, Snapshot(tensors, state))
+        state = {"step": training.step, "metrics_bytes": training.log.commit(), "window": training.window.state(),
+                 "best": training.best}
+        save_checkpoint(training.run.checkpoints, training.step, Snapshot(tensors_of(training), state))
     training.fabric.barrier()
+
+
+def draw(training: Training) -> None:
+    """Draw what was logged so far; a picture that cannot be written does not end a run."""
+    run, config = training.run, training.config
+    title = f"{config.method.name}, {config.data.labeled or "all"} labeled cases, step {training.step} of {config.engine.steps}"
+    try:
+        draw_curves(run.metrics, run.curves, title=title)
+    except OSError as error:
+        say(f"WARNING: {run.curves} cannot be written ({error}).")
 
 
 def restore(training: Training, snapshot: Snapshot) -> None:
@@ -218,9 +236,8 @@ def restore(training: Training, snapshot: Snapshot) -> None:
         CheckpointError: a part is missing: nothing starts afresh in silence.
     """
     try:
-        load_into(training.method, snapshot.tensors["method"], "checkpoint")
-        for turn, optimizer in training.optimizers.items():
-            load_optimizer_tensors(optimizer.optimizer, snapshot.tensors[f"optimizer-{turn}"])
+        load_tensors(training, snapshot.tensors)
+        training.best = snapshot.state.get("best")
         training.step = snapshot.state["step"]
         training.window.restore(snapshot.state["window"])
     except KeyError as error:

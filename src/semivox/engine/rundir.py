@@ -46,6 +46,11 @@ class RunDirectory(NamedTuple):
         return self.path / "metrics.jsonl"
 
     @property
+    def curves(self) -> Path:
+        """Picture of all that the run has logged."""
+        return self.path / "curves.png"
+
+    @property
     def checkpoints(self) -> Path:
         """Generations, the last two."""
         return self.path / "checkpoints"

@@ -30,7 +30,7 @@ from semivox.engine.build import (
 from semivox.engine.checkpoint import Snapshot, load_latest
 from semivox.engine.environment import describe_environment
 from semivox.engine.logs import MetricsLog
-from semivox.engine.loop import Training, fit, restore, save, say
+from semivox.engine.loop import Training, draw, fit, restore, save, say
 from semivox.engine.optim import build_optimizer
 from semivox.engine.rundir import RunDirectory, create_run, lock_run, refuse_existing, require_same_store
 from semivox.engine.stopping import StopRequest, stop_on_signals
@@ -166,6 +166,7 @@ def train(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, snap
                 save(training)
             fit(training)
         if fabric.is_global_zero:
+            draw(training)
             write_weights(run, training.method.predictor())
         fabric.barrier()
 
@@ -206,15 +207,15 @@ def loader_for(store: Store, split: Split, config: RunConfig, *, fabric: Fabric,
     order = Order(config.seed, data.labeled_per_batch, data.unlabeled_per_batch, range(first, last),
                   fabric.global_rank, fabric.world_size)
     x, y, z = data.patch_size
-    how = Augmentation((x, y, z), store.plan.dimensions, data.augmentation, data.foreground_fraction)
+    how = Augmentation((x, y, z), store.plan.dimensions, data.augmentation, data.foreground_fraction, data.intensity)
     return build_loader(store, split, order, how=how, workers=data.workers)
 
 
 def validator_for(store: Store, split: Split, config: RunConfig, *, plan: Plan) -> Validator:
-    """The validator of a run, with the sliding window of its plan."""
+    """The validator of a run, with the sliding window and the intensities of its plan."""
     device = resolve_device(config.engine.accelerator)
     execution = Execution(precision=precision_of(config), device=device)
-    return Validator(store, split.validation, Window.from_plan(plan), execution)
+    return Validator(store, split.validation, Window.from_plan(plan), execution, plan.intensity)
 
 
 def precision_of(config: RunConfig) -> str:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from semivox.imaging.plan import ChannelPlan
+from semivox.imaging.plan import ChannelPlan, Intensity
 
 FLAT = float(np.finfo(np.float32).eps)
 """A spread below this share of the mean is rounding."""
@@ -36,6 +36,36 @@ def normalize(array: NDArray[np.float32], plan: ChannelPlan) -> NDArray[np.float
         low, high = float(array.min()), float(array.max())
         return _shift_and_scale(array, low, high - low)
     return _shift_and_scale(array, *_mean_and_std(array))
+
+
+def network_input(image: NDArray[np.float32], intensity: Intensity) -> NDArray[np.float32]:
+    """A whole prepared scan as the network takes it.
+
+    Args:
+        image: (C, X, Y, Z), normalized and resampled; it is not changed.
+        intensity: ``stored`` gives ``image`` itself; ``minmax`` scales each channel from its own range to 0..1.
+    """
+    return image if intensity == "stored" else scale_to_unit(image, channel_ranges(image))
+
+
+def channel_ranges(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Minimum and maximum of each channel of a scan (C, X, Y, Z): (C, 2)."""
+    space = tuple(range(1, image.ndim))
+    return np.stack([image.min(axis=space), image.max(axis=space)], axis=1)
+
+
+def scale_to_unit(image: NDArray[np.float32], ranges: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(x - minimum) / (maximum - minimum)`` by channel; zeros where a channel has no spread.
+
+    Each voxel counts alone: a patch scaled by the ranges of its scan equals the patch of the scaled scan, bit by bit.
+
+    Args:
+        image: (C, X, Y, Z) scan, or a patch of one; it is not changed.
+        ranges: (C, 2) of the whole scan.
+    """
+    limits = [(float(low), float(high)) for low, high in ranges]
+    return np.stack([_shift_and_scale(channel, low, high - low)
+                     for channel, (low, high) in zip(image, limits, strict=True)])
 
 
 def _mean_and_std(array: NDArray[np.float32]) -> tuple[float, float]:

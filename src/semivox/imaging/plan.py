@@ -24,6 +24,7 @@ from semivox.strict import load_strictly
 
 FORMAT = 1
 Name = Annotated[str, Len(1)]
+Intensity = Literal["stored", "minmax"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,9 @@ class Plan(Settings):
     """Share of labeled patches that are centered on a foreground voxel."""
     network: Name
     """Name of the network, for example ``"vnet"``."""
+    intensity: Intensity = "stored"
+    """Applied after normalization and resampling, to the network's input: ``stored`` changes nothing, ``minmax`` takes
+    each scan and channel from its minimum and maximum to 0 and 1. Stored arrays are without it."""
 
     def __post_init__(self) -> None:
         if self.dimensions == 2 and self.patch_size[2] != 1:

@@ -12,6 +12,7 @@ from torch import nn
 
 from semivox.errors import InputError, PartialFailure
 from semivox.imaging.files import read_image, split_ending, write_image, write_label
+from semivox.imaging.normalize import network_input
 from semivox.imaging.plan import Plan
 from semivox.imaging.preprocess import Prepared, prepare_case
 from semivox.imaging.resample import resample_linear, resample_probabilities
@@ -90,6 +91,7 @@ class Predictor:
         scans = [read_image(path) for path in paths]
         prepared = prepare_case(scans, None, self.plan, case=str(paths[0]))
         warnings = scan_warnings(scans, prepared.orientation, self.plan, subject=str(paths[0]))
+        prepared = prepared._replace(image=network_input(prepared.image, self.plan.intensity))
         return LoadedCase(tuple(paths), prepared, warnings)
 
     def predict_loaded(self, case: LoadedCase, out_path: Path, *, probabilities: bool = False) -> CaseResult:
