@@ -222,7 +222,7 @@ def save(training: Training) -> None:
 def draw(training: Training) -> None:
     """Draw what was logged so far; a picture that cannot be written does not end a run."""
     run, config = training.run, training.config
-    title = f"{config.method.name}, {config.data.labeled or "all"} labeled cases, step {training.step} of {config.engine.steps}"
+    title = f"{config.method.name}, step {training.step} of {config.engine.steps}, seed {config.seed}"
     try:
         draw_curves(run.metrics, run.curves, title=title)
     except OSError as error:
