@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from semivox.config import RunConfig, config_to_json, known_keys
+from semivox.config import SECTIONS, RunConfig, config_to_json, known_keys
 from semivox.errors import UsageError
 from semivox.imaging.plan import ChannelPlan, Plan
 from semivox.methods import METHODS, get_method
@@ -31,6 +31,7 @@ class Config(MethodConfig):
 class Staged(Method):
     Config = Config
     published_steps = 1000
+    step_floors = {"warmup_steps": 40}
     profiles = {"default": {"optimizer.momentum": 0.5, "optimizer.lr": 0.25},
                 "late": {"method.warmup_steps": 800, "optimizer.lr": 0.5}}
 
@@ -131,6 +132,15 @@ def test_without_steps_a_run_has_the_published_length(staged: str) -> None:
     assert resolved("mean_teacher").engine.steps == 6000
     assert resolved(staged).engine.steps == 1000
     assert sizes(resolved(staged)) == {"pretrain": 500, "adapt": 300, "refine": 200}
+
+
+@pytest.mark.parametrize(("profile", "steps", "expected"), [
+    ("default", 1000, 300), ("default", 200, 60), ("default", 100, 40), ("default", 60, 30), ("default", 3, 1),
+    ("late", 200, 160), ("late", 40, 32), ("late", 20, 16)])
+def test_count_of_steps_does_not_fall_below_its_floor_nor_the_floor_beyond_half_the_run(
+        staged: str, profile: str, steps: int, expected: int) -> None:
+    assert resolved(staged, profile=profile, engine={"steps": steps}).method.warmup_steps == expected
+    assert resolved(staged, engine={"steps": steps}, method={"warmup_steps": 2}).method.warmup_steps == 2
 
 
 def test_profile_is_laid_over_the_default_one_and_both_under_the_wishes(staged: str) -> None:
@@ -245,34 +255,48 @@ def test_wishes_of_another_shape_are_refused(wishes: Any) -> None:
 # --- --set -----------------------------------------------------------------------------------------------------
 
 OTHER_TEXT = {
-    "profile": "released",
     "network.name": "unet3d",
     "network.decoder": "trilinear",
-    "network.init": "kaiming",
+    "network.init": '"kaiming"',
     "network.options": '{"a": [1, 2]}',
+    "network.dropout": "0.25",
     "data.patch_size": "16,32,64",
-    "data.augmentation": "strong",
-    "data.intensity": "minmax",
-    "optimizer.name": "adamw",
-    "optimizer.schedule": "step",
-    "engine.stages": '[{"name": "main", "steps": 77, "schedule": "step", "pick": "last"}]',
-    "engine.precision": "bf16",
-    "engine.accelerator": "cpu",
-    "method.teacher_mode": "train",
-    "method.predict_with": "teacher",
+    "method.second_network": "unet3d",
 }
-"""A legal value, other than the default, of each field that is no number and no truth value."""
+"""A legal value of fields that do not say themselves which values are legal."""
 
 
-def other_text(path: str, value: Any) -> str:
-    if path in OTHER_TEXT:
+def other_text(method: str, path: str, value: Any) -> str:
+    """A legal value, other than the one that a field has."""
+    if path == "engine.stages":
+        stages = get_method(method).stages(get_method(method).Config())
+        return json.dumps([{"name": stage.name, "steps": 40, "schedule": "poly", "pick": "last"} for stage in stages])
+    options = [*get_method(method).profiles] if path == "profile" else choices(method, path)
+    if options and isinstance(value, list):
+        return json.dumps(options[:1])
+    if options:
+        return next(option for option in options if option != value)
+    if path in OTHER_TEXT and parse_value(OTHER_TEXT[path]) != value:
         return OTHER_TEXT[path]
     if isinstance(value, bool):
         return json.dumps(not value)
     if isinstance(value, float):
         return "0.25" if value != 0.25 else "0.5"
     assert value is None or isinstance(value, int), f"say in OTHER_TEXT what else {path} can be"
-    return str((value or 0) + 1) if path != "network.dropout" else "0.25"
+    return str((value or 0) + 2)  # CML takes even numbers of patches alone
+
+
+def choices(method: str, path: str) -> list[str]:
+    """The names that a field can be, or can have in its list; none for other fields."""
+    section, _, key = path.rpartition(".")
+    settings = get_method(method).Config if section == "method" else SECTIONS.get(section)
+    found: list[str] = []
+    rest = [get_type_hints(settings, include_extras=True)[key]] if settings else []
+    while rest:
+        hint = rest.pop()
+        found += [name for name in get_args(hint) if get_origin(hint) is Literal]
+        rest += [inner for inner in get_args(hint) if get_origin(hint) is not Literal and inner is not None]
+    return found
 
 
 def value_at(config: RunConfig, path: str) -> Any:
@@ -288,7 +312,7 @@ def value_at(config: RunConfig, path: str) -> Any:
 ])
 def test_set_reaches_every_field(method: str, path: str) -> None:
     before = value_at(resolved(method), path)
-    text = other_text(path, before)
+    text = other_text(method, path, before)
     after = value_at(with_settings(method, f"{path}={text}"), path)
     assert after != before
     assert after == parse_value(text)

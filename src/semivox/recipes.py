@@ -36,9 +36,9 @@ def resolve(plan: Plan, wishes: dict[str, Any]) -> RunConfig:
                          did_you_mean(str(profile), method.profiles))
     overrides = {**method.profiles["default"], **method.profiles[profile]}
     steps = steps_of(merge(tree(overrides), wishes).get("engine", {}), method.published_steps)
-    ratio = steps / method.published_steps
-    scaled = {path: scale(value, ratio) if path.endswith("_steps") else value for path, value in overrides.items()}
-    raw = merge(merge(defaults(plan, str(name), steps), tree(scaled)), wishes)
+    floors = {f"method.{key}": floor for key, floor in floors_of(method.step_floors, steps).items()}
+    scaled = scaled_steps(overrides, steps / method.published_steps, floors)
+    raw = merge(merge(defaults(plan, str(name), steps), tree({**overrides, **scaled})), wishes)
     planned = method.stages(load_strictly(method.Config, raw["method"], "method"))
     raw["engine"]["stages"] = stages_of(planned, raw["engine"].get("stages"), steps)
     return config_from_json(raw)
@@ -63,29 +63,46 @@ def defaults(plan: Plan, method_name: str, steps: int) -> dict[str, Any]:
     Step counts are published for ``method.published_steps``; a shorter run keeps them at the same fraction.
     """
     method = get_method(method_name)
+    ratio = steps / method.published_steps
+    floors = floors_of(method.step_floors, steps)
     batch = {"labeled_per_batch": plan.labeled_per_batch, "unlabeled_per_batch": plan.unlabeled_per_batch}
     if not method.uses_unlabeled:
         batch = {"labeled_per_batch": sum(batch.values()), "unlabeled_per_batch": 0}
     return {
-        "method": {"name": method_name, **scaled_steps(method.Config, steps, method.published_steps)},
+        "method": {"name": method_name, **scaled_steps(defaults_of(method.Config), ratio, floors)},
         "network": {"name": plan.network},
         "data": {**batch, "patch_size": list(plan.patch_size), "foreground_fraction": plan.foreground_fraction,
                  "intensity": plan.intensity},
-        "optimizer": scaled_steps(OptimizerConfig, steps, method.published_steps),
+        "optimizer": scaled_steps(defaults_of(OptimizerConfig), ratio, {}),
         "engine": {"steps": steps},
     }
 
 
-def scaled_steps(settings: type, steps: int, published_steps: int) -> dict[str, int]:
-    """Defaults of all fields named ``*_steps``, at the same fraction of a run of ``steps``."""
-    counts = {key.name: key.default for key in fields(settings) if key.name.endswith("_steps")}
-    return {name: scale(value, steps / published_steps) for name, value in counts.items()
-            if value is not MISSING and value is not None}
+def defaults_of(settings: type) -> dict[str, Any]:
+    """Field to default of a configuration."""
+    return {key.name: key.default for key in fields(settings) if key.default is not MISSING}
 
 
-def scale(steps: int, ratio: float) -> int:
-    """A published count of steps in a run that is ``ratio`` times as long; a longer run keeps it, 0 stays 0."""
-    return max(1, round(steps * min(1.0, ratio))) if steps else 0
+def scaled_steps(values: Mapping[str, Any], ratio: float, floors: Mapping[str, int]) -> dict[str, int]:
+    """Those values whose name ends in ``_steps``, in a run that is ``ratio`` times as long as the published one."""
+    return {name: scale(value, ratio, floors.get(name, 1)) for name, value in values.items()
+            if name.endswith("_steps") and value is not None}
+
+
+def floors_of(floors: Mapping[str, int], steps: int) -> dict[str, int]:
+    """The least values of a method's counts of steps in a run of ``steps``: never beyond its half."""
+    return {name: max(1, min(floor, steps // 2)) for name, floor in floors.items()}
+
+
+def scale(steps: int, ratio: float, floor: int = 1) -> int:
+    """A published count of steps in a run that is ``ratio`` times as long; a longer run keeps it, 0 stays 0.
+
+    Args:
+        steps: as published.
+        ratio: length of the run over that of the published one.
+        floor: least result, but never more than ``steps``.
+    """
+    return max(min(floor, steps), round(steps * min(1.0, ratio))) if steps else 0
 
 
 def stages_of(planned: Sequence[Stage], wanted: Any, steps: int) -> list[dict[str, Any]]:

@@ -53,6 +53,8 @@ class Method(nn.Module):
     """Each step has one ``forward``, backward and optimizer per turn, in this order."""
     published_steps: ClassVar[int] = 6000
     """Length of the published run, for which fields named ``*_steps`` are declared."""
+    step_floors: ClassVar[Mapping[str, int]] = {}
+    """Fields named ``*_steps`` that a shorter run does not scale below so many steps (nor below half of the run)."""
     uses_unlabeled: ClassVar[bool] = True
     samples_multiple: ClassVar[int] = 1
     """Labeled patches of a step, and unlabeled ones, must each be a multiple of this."""
