@@ -24,7 +24,7 @@ from semivox.data.store import Store
 from semivox.engine.build import build_method, to_memory_format
 from semivox.engine.optim import build_optimizer, learning_rate, set_learning_rate
 from semivox.losses.supervised import ce_dice
-from semivox.methods.crln import Crln
+from semivox.methods.crln import CRLN
 from semivox.progress import track
 from semivox.recipes import resolve
 from semivox.seeding import seed_torch
@@ -55,7 +55,7 @@ def train(store: Store, options: argparse.Namespace, *, residual: bool) -> None:
     split = choose_split(store, labeled=8, validation=10)
     seed_torch(options.seed, "init")
     method = build_method(config, store.plan, len(split.labeled))
-    assert isinstance(method, Crln)
+    assert isinstance(method, CRLN)
     to_memory_format(method, LAYOUT, 3)
     optimizer = build_optimizer(method.parameters_for("main"), config.optimizer)
     how = Augmentation(store.plan.patch_size, 3, "weak", 0.0)
@@ -69,7 +69,7 @@ def train(store: Store, options: argparse.Namespace, *, residual: bool) -> None:
                 output, opinion = method.student(batch.image.contiguous(memory_format=LAYOUT))
             optimizer.zero_grad(set_to_none=True)
             (ce_dice(output.logits, batch.label) + ce_dice(opinion, batch.label)).backward()
-            progress = Progress("main", step, Crln.published_steps, step, Crln.published_steps)
+            progress = Progress("main", step, CRLN.published_steps, step, CRLN.published_steps)
             set_learning_rate(optimizer, learning_rate(config, progress))
             optimizer.step()
             bar.advance()
@@ -88,7 +88,7 @@ def validation_batch(store: Store, options: argparse.Namespace) -> Batch:
 
 
 @torch.no_grad()
-def score(method: Crln, batch: Batch) -> dict[str, float]:
+def score(method: CRLN, batch: Batch) -> dict[str, float]:
     """Dice in percent of argmax M and of the network over all held-out patches, and the spread of M."""
     method.student.eval()
     outputs = []

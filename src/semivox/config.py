@@ -33,7 +33,7 @@ class NetworkConfig(Settings):
     """The backbone."""
 
     name: str = "vnet"
-    """vnet, unet3d, unet2d, or monai:<class>."""
+    """vnet, unet3d, unet2d, resnet34_vnet, resnet34_unet2d, or monai:<class>."""
     width: PositiveInt | None = None
     """Channels at full resolution, doubled at each level; null is the network's own (16)."""
     decoder: Literal["deconv", "trilinear", "nearest", "bilinear"] | None = None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -157,3 +158,18 @@ def test_wrong_options_exit_2_before_the_run_is_opened(arguments: list[str], sca
     error = capsys.readouterr().err
     assert arguments[0].lstrip("-") in error
     assert "no_run" not in error
+
+
+@pytest.mark.parametrize(("planned", "flag", "pieces"), [
+    (False, [], 2), (True, [], 1), (False, ["--largest-component"], 1), (True, ["--no-largest-component"], 2),
+])
+def test_the_plan_or_a_flag_keeps_only_the_largest_component(
+    planned: bool, flag: list[str], pieces: int, deployed: Deployed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run_of_plan = deployed._replace(plan=replace(PLAN, largest_component=planned))
+    monkeypatch.setattr("semivox.engine.deploy.load_deployed", lambda _: run_of_plan)
+    array = np.zeros((12, 9, 8), np.float32)
+    array[1:5, 1:5, 1:5] = array[8:10, 6:8, 6:8] = 1
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / "x_0000.nii.gz")
+    assert run(["predict", "RUN", str(tmp_path / "x_0000.nii.gz"), str(tmp_path / "out"), *flag]) == 0
+    assert voxels(tmp_path / "out" / "x.nii.gz").sum() == {1: 64, 2: 72}[pieces]

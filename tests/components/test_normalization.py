@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from semivox.components.normalization import frozen_statistics
+from semivox.components.normalization import evaluation_pass, frozen_statistics
 
 
 @pytest.fixture
@@ -55,3 +55,24 @@ def test_a_following_ordinary_call_updates_as_always(network: nn.Module) -> None
     network(image)
     twin(image)
     assert all(torch.equal(a, b) for a, b in zip(network.buffers(), twin.buffers(), strict=True))
+
+
+def test_evaluation_pass_is_that_of_the_deployed_network_and_leaves_no_trace(network: nn.Module) -> None:
+    network.append(nn.Dropout(0.5))
+    network[0].eval()  # a mixture of modes comes back as it was
+    image = torch.randn(3, 1, 6, 6)
+    expected = copy.deepcopy(network).eval()(image)
+    buffers, modes = buffers_and_modes(network)
+    found = evaluation_pass(network, image)
+    after, modes_after = buffers_and_modes(network)
+    assert all(torch.equal(a, b) for a, b in zip(buffers, after, strict=True))
+    assert modes_after == modes
+    assert not torch.equal(found, network(image))
+    assert torch.equal(found, expected)
+
+
+def test_evaluation_pass_restores_the_modes_after_an_error(network: nn.Module) -> None:
+    _, modes = buffers_and_modes(network)
+    with pytest.raises(RuntimeError):
+        evaluation_pass(network, torch.randn(3, 7, 6, 6))
+    assert [module.training for module in network.modules()] == modes

@@ -136,11 +136,11 @@ def test_python_of_the_pages_imports_what_exists(page: Path) -> None:
 
 def test_parameter_counts_of_the_network_table_are_true() -> None:
     page = (DOCS / "how-to" / "use-a-monai-network.md").read_text(encoding="utf-8")
-    from semivox.networks import network_factory
+    from semivox.networks import NETWORKS, network_factory
     from semivox.types import Task
 
     rows = re.findall(r"^\| `(\w+)` \| (\d) \| ([\d,]+) with (\d) classes", page, re.MULTILINE)
-    assert {name for name, *_ in rows} == {"vnet", "unet3d", "unet2d"}
+    assert {name for name, *_ in rows} == set(NETWORKS)
     for name, dimensions, count, classes in rows:
         task = Task(dimensions=int(dimensions), channels=1, classes=int(classes), labeled_cases=1)
         found = sum(value.numel() for value in network_factory(name, task=task)().parameters())

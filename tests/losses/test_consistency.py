@@ -106,3 +106,22 @@ def test_the_gradient_reaches_both_sides(loss):
     loss(first, second).backward()
     assert first.grad.abs().sum() > 0
     assert second.grad.abs().sum() > 0
+
+
+def test_cosine_is_that_of_pytorch_and_takes_vectors_of_zeros():
+    first, second = torch.randn(2, 16, 4, 3, requires_grad=True), torch.randn(2, 16, 4, 3)
+    expected = (1 - torch.nn.functional.cosine_similarity(first, second, dim=1)).mean()
+    torch.testing.assert_close(cosine(first, second), expected)
+    empty = torch.zeros(1, 3, 2, 2, requires_grad=True)
+    value = cosine(empty, torch.ones(1, 3, 2, 2))
+    value.backward()
+    assert value.item() == 1
+    assert torch.isfinite(empty.grad).all()
+
+
+def test_cosine_of_probabilities_lies_between_zero_and_one():
+    certain = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(2, 2, 1, 1)
+    assert cosine(certain[:1], certain[1:]).item() == 1
+    assert cosine(certain, certain).item() == 0
+    logits, target = _random_pair(4, (4, 3))
+    assert 0 < cosine(logits.softmax(1), target).item() < 1

@@ -10,6 +10,7 @@ import torch
 
 from semivox.errors import UsageError
 from semivox.networks import NETWORKS, network_factory
+from semivox.networks.table import ENTRIES
 from semivox.types import Task
 
 VOLUMES = Task(3, 2, 4, 8)
@@ -29,7 +30,7 @@ def test_importing_the_table_does_not_import_torch():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_network_takes_the_channels_and_classes_of_the_task(name):
-    task = SLICES if name == "unet2d" else VOLUMES
+    task = SLICES if ENTRIES[name].dimensions == 2 else VOLUMES
     space = (32, 32, 16)[: task.dimensions]
     output = network_factory(name, task=task)()(torch.randn(2, 2, *space))
     assert output.logits.shape == (2, 4, *space)
@@ -81,7 +82,7 @@ def test_what_a_network_does_not_have_is_refused_before_it_is_built(name, task, 
 
 def test_overrides_that_a_network_does_not_have_are_refused():
     make_network = network_factory("unet3d", task=VOLUMES)
-    with pytest.raises(UsageError, match="unet3d has no setting 'mid'"):
-        make_network(mid=torch.nn.Identity())
+    with pytest.raises(UsageError, match="unet3d has no setting 'norm'"):
+        make_network(norm="batch")
     with pytest.raises(UsageError, match="unet3d has no setting 'decoder', found 'trilinear'.*choose vnet"):
         make_network(decoder="trilinear")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,9 @@ def predict(
     batch: Annotated[int, typer.Option(min=1, help="Windows per forward pass.")] = 2,
     precision: Annotated[str, typer.Option(help="auto (as trained, where native), fp32 or bf16.")] = "auto",
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write class probabilities.")] = False,
+    largest_component: Annotated[bool | None, typer.Option(
+        "--largest-component/--no-largest-component",
+        help="Keep only the largest component of each class; default: as the run's method asks.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Find the cases, check everything that can be checked before work starts, and predict."""
@@ -51,7 +55,8 @@ def predict(
     if precision == "auto" and deployed.precision == "fp32":
         wanted = "fp32"  # what training did not round, prediction does not round either
     execution = Execution(batch, wanted, (0, 1, 2) if flips else (), target)
-    predictor = Predictor(deployed.network, deployed.plan, execution=execution, overlap=overlap)
+    plan = deployed.plan if largest_component is None else replace(deployed.plan, largest_component=largest_component)
+    predictor = Predictor(deployed.network, plan, execution=execution, overlap=overlap)
     lines: list[str] = []
     try:
         with track("Predicting", total=len(jobs), unit="case") as bar:

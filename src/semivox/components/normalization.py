@@ -3,7 +3,7 @@
 A layer such as BatchNorm does two things in one call: it normalizes with the batch's or with the running
 statistics, and it updates the running ones. Methods that run a network more than once in a step often want only
 the first. ``train()`` / ``eval()`` inside a step would reach hooks, dropout and every other user of the network, so
-the function below takes a module and leaves it as it was.
+the functions below take a module and leave it as it was.
 """
 
 from __future__ import annotations
@@ -28,3 +28,23 @@ def frozen_statistics(module: nn.Module, *inputs: Tensor) -> Any:
     """
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
     return torch.func.functional_call(module, buffers, inputs)
+
+
+def evaluation_pass(module: nn.Module, *inputs: Tensor) -> Any:
+    """Run ``module`` as if deployed: running statistics, no dropout, nothing updated. Every mode is as before after it.
+
+    Args:
+        module: any network, in any mixture of modes.
+        *inputs: what the module takes.
+
+    Returns:
+        What the module returns; gradients reach parameters and inputs unless the caller switches them off.
+    """
+    modes = {part: part.training for part in module.modules()}
+    try:
+        for part in modes:
+            part.training = False  # not ``eval()``: that is a method which networks may define as they like
+        return module(*inputs)
+    finally:
+        for part, training in modes.items():
+            part.training = training

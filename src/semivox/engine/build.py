@@ -84,8 +84,12 @@ def build_method(config: RunConfig, plan: Plan, labeled_cases: int) -> Method:
 
 
 def plan_of_run(plan: Plan, config: RunConfig) -> Plan:
-    """The store's plan with the intensities and the patch that the run trains on, for prediction to use the same."""
-    plan = replace(plan, intensity=config.data.intensity)
+    """The store's plan with the intensities and the patch that the run trains on, for prediction to use the same.
+
+    The component filter is on if the plan or the method asks for it.
+    """
+    largest_component = plan.largest_component or config.method.largest_component
+    plan = replace(plan, intensity=config.data.intensity, largest_component=largest_component)
     if config.data.patch_size == plan.patch_size:
         return plan
     return replace(plan, patch_size=config.data.patch_size, strides=None)

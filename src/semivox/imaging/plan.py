@@ -88,6 +88,9 @@ class Plan(Settings):
     intensity: Intensity = "stored"
     """Applied after normalization and resampling, to the network's input: ``stored`` changes nothing, ``minmax`` takes
     each scan and channel from its minimum and maximum to 0 and 1. Stored arrays are without it."""
+    largest_component: bool = False
+    """Whether predictions keep, of each foreground class, the largest connected component alone (26 neighbors, on the
+    network's grid). A run's plan takes it from its method."""
 
     def __post_init__(self) -> None:
         if self.dimensions == 2 and self.patch_size[2] != 1:

@@ -12,6 +12,7 @@ from torch import nn
 
 from semivox.errors import InputError, PartialFailure
 from semivox.imaging.files import read_image, split_ending, write_image, write_label
+from semivox.imaging.largest_component import largest_component
 from semivox.imaging.normalize import network_input
 from semivox.imaging.plan import Plan
 from semivox.imaging.preprocess import Prepared, prepare_case
@@ -117,6 +118,8 @@ class Predictor:
                                         probabilities=not same_grid or probabilities_beside is not None)
         if probabilities is not None and probabilities_beside is not None:
             write_probabilities(probabilities, case, probabilities_beside)
+        if self.plan.largest_component:
+            labels = keep_largest_components(labels, probabilities)
         if probabilities is not None and not same_grid:
             labels = resample_probabilities(probabilities, prepared.lps_shape)
         return np.ascontiguousarray(prepared.orientation.undo(labels))
@@ -124,6 +127,22 @@ class Predictor:
     def _window_count(self, prepared: Prepared) -> int:
         size = tuple(map(max, prepared.image.shape[1:], self.window.patch_size))
         return len(window_corners(size, self.window))
+
+
+def keep_largest_components(labels: np.ndarray, probabilities: np.ndarray | None) -> np.ndarray:
+    """Labels with the largest component of each foreground class alone.
+
+    Args:
+        labels: (X, Y, Z), a stack of slices is filtered as the volume that it is; not changed.
+        probabilities: (K, X, Y, Z), made certain of the background in place where something was removed, so that labels
+            on another grid lack it too.
+    """
+    kept = largest_component(labels)
+    if probabilities is not None:
+        removed = kept != labels
+        for number, probability in enumerate(probabilities):
+            probability[removed] = number == 0
+    return kept
 
 
 def write_probabilities(probabilities: np.ndarray, case: LoadedCase, label_path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
+_SMALLEST = 1e-16
+"""Least squared length that is not taken for zero."""
+
 
 def mse(probabilities: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference over voxels and classes: ``mean_{b,k,v} (p_bkv - q_bkv)^2``.
@@ -40,6 +43,9 @@ def kl(logits: Tensor, target: Tensor) -> Tensor:
 def cosine(first: Tensor, second: Tensor) -> Tensor:
     """One minus the cosine over axis 1, mean over voxels: ``mean_{b,v} (1 - <a_bv, b_bv> / (|a_bv| |b_bv|))``.
 
+    A vector of zeros has cosine 0 with every other. One reciprocal root for both lengths: several times as fast as
+    PyTorch's ``cosine_similarity`` over an axis of a few classes.
+
     Args:
         first: a, (B, K, *space) probabilities or (B, D, *space) features.
         second: b, the same shape.
@@ -47,4 +53,6 @@ def cosine(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         Scalar float32, in [0, 2]; in [0, 1] for probabilities.
     """
-    return (1 - functional.cosine_similarity(first.float(), second.float(), dim=1)).mean()
+    one, other = first.float(), second.float()
+    squares = one.square().sum(1).clamp(min=_SMALLEST) * other.square().sum(1).clamp(min=_SMALLEST)
+    return 1 - ((one * other).sum(1) * squares.rsqrt()).mean()

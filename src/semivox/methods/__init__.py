@@ -50,6 +50,39 @@ METHODS: dict[str, Entry] = {
         year=2017,
         summary="The student agrees with a weight-averaged teacher that sees the unlabeled scans with noise.",
     ),
+    "cml": Entry(
+        target="semivox.methods.cml:CML",
+        title="Cross-View Mutual Learning for Semi-Supervised Medical Image Segmentation",
+        authors="Wu, Wei, Chen, Ren, He, Pu",
+        venue="ACM MM",
+        year=2024,
+        summary="Two networks in conflict about features teach each other on spliced unlabeled scans.",
+    ),
+    "caml": Entry(
+        target="semivox.methods.caml:CAML",
+        title="Correlation-Aware Mutual Learning for Semi-supervised Medical Image Segmentation",
+        authors="Gao, Zhang, Ma, Li, Zhang",
+        venue="MICCAI",
+        year=2023,
+        summary="Two networks teach each other; scans of a batch attend to each other, voxels to remembered ones.",
+    ),
+    "crln": Entry(
+        target="semivox.methods.crln:CRLN",
+        title="Leveraging Labelled Data Knowledge: A Cooperative Rectification Learning Network for Semi-supervised 3D "
+        "Medical Image Segmentation",
+        authors="Wang, Song, Liu, Ma, Yan, Carneiro",
+        venue="Medical Image Analysis",
+        year=2025,
+        summary="Learned class prototypes correct a teacher's labels; unsure voxels move to a cautious class center.",
+    ),
+    "dualnet": Entry(
+        target="semivox.methods.dualnet:DualNet",
+        title="Semi-Supervised Medical Image Segmentation via Dual Networks",
+        authors="Lu, Wu, Kateb, Chaddad",
+        venue="arXiv",
+        year=2025,
+        summary="A V-Net and a ResNet: the better one of a step teaches the other, sure voxels teach unsure ones.",
+    ),
 }
 
 

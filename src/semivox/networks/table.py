@@ -34,9 +34,21 @@ ENTRIES = {
         ("width", "decoder", "dropout", "init", "mid"),
         ("deconv", "trilinear", "nearest"),
     ),
-    "unet3d": Entry("semivox.networks.unet3d:UNet3d", 3, ("width", "dropout", "init"), single_voxel=False),
+    "unet3d": Entry("semivox.networks.unet3d:UNet3d", 3, ("width", "dropout", "init", "mid"), single_voxel=False),
     "unet2d": Entry(
-        "semivox.networks.unet2d:UNet2d", 2, ("width", "decoder", "dropout", "init"), ("bilinear", "deconv")
+        "semivox.networks.unet2d:UNet2d", 2, ("width", "decoder", "dropout", "init", "mid"), ("bilinear", "deconv")
+    ),
+    "resnet34_vnet": Entry(
+        "semivox.networks.resnet:ResNetVNet",
+        3,
+        ("width", "decoder", "dropout", "init", "mid"),
+        ("deconv", "trilinear", "nearest"),
+    ),
+    "resnet34_unet2d": Entry(
+        "semivox.networks.resnet:ResNetUNet2d",
+        2,
+        ("width", "decoder", "dropout", "init", "mid"),
+        ("bilinear", "deconv"),
     ),
 }
 
