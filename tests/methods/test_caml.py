@@ -262,12 +262,12 @@ def test_remembering_uses_running_statistics_and_changes_none() -> None:
     assert method.vanilla_head.training
 
 
-def test_default_bank_of_16_cases_takes_64_mib_with_any_number_of_classes() -> None:
-    for classes in (2, 4):
-        task = Task(dimensions=2, channels=1, classes=classes, labeled_cases=16)
-        bank = CAML(CAMLConfig(), lambda **overrides: Tiny(classes, **overrides), task).bank
-        assert bank.vectors.numel() * bank.vectors.element_size() == 64 * 2**20
-        assert bank.capacity == 32_768 // classes
+@pytest.mark.parametrize("classes", [2, 4])
+def test_default_bank_of_16_cases_takes_64_mib_with_any_number_of_classes(classes: int) -> None:
+    task = Task(dimensions=2, channels=1, classes=classes, labeled_cases=16)
+    bank = CAML(CAMLConfig(), lambda **overrides: Tiny(classes, **overrides), task).bank
+    assert bank.vectors.numel() * bank.vectors.element_size() == 64 * 2**20
+    assert bank.capacity == 32_768 // classes
 
 
 def test_a_slot_always_covers_what_is_drawn_of_a_class() -> None:
@@ -420,7 +420,7 @@ def test_heads_and_draws_follow_their_switches() -> None:
 
 def test_profiles_are_those_of_the_table() -> None:
     own = {
-        profile: {path.removeprefix("method."): value for path, value in overrides.items() if path.startswith("method.")}
+        profile: {path[7:]: value for path, value in overrides.items() if path.startswith("method.")}
         for profile, overrides in CAML.profiles.items()
     }
     paper = {"sup": "ce_dice", "cross": "cps_ce", "occ_sim": "cosine", "occ_pred_head": False, "occ_weight": 0.1}

@@ -12,13 +12,15 @@ from torch.nn import functional
 
 from semivox.components.ema import EmaTeacher
 from semivox.errors import UsageError
+from semivox.imaging.plan import ChannelPlan, Plan
 from semivox.losses.supervised import ce_dice
 from semivox.methods.crln import CRLN, CRLNConfig
 from semivox.networks import network_factory
+from semivox.recipes import resolve
 from semivox.seeding import seed_torch
-from semivox.types import Batch, Progress, StepOutput, Task
+from semivox.types import Batch, StepOutput, Task
 
-NOW = {"rectify_start_steps": 0, "rectify_floor": 0}
+NOW = {"rectify_start_steps": 0}
 """Rectify from the first step."""
 LOW = {"threshold": 0.5, "weak_threshold": 0.4}
 """Thresholds that an untrained teacher passes."""
@@ -63,7 +65,7 @@ def test_loss_is_the_sum_of_the_terms_of_equation_15_and_16() -> None:
     terms = {"supervised", "dim", "unlabeled", "cps", "mu_loss"}
     assert out.loss.item() == pytest.approx(sum(out.terms[key].item() for key in terms), rel=1e-5)
     assert all(out.terms[key] > 0 for key in terms)
-    watched = {"mu", "rectify_start", "reliable_before", "reliable_after", "coverage", "anchors", "dim_dice"}
+    watched = {"mu", "reliable_before", "reliable_after", "coverage", "anchors", "dim_dice"}
     assert set(out.terms) == terms | {f"{key}_weight" for key in terms - {"supervised"}} | watched
 
 
@@ -160,7 +162,7 @@ def labels_of(method: CRLN, at: int, total: int = 10) -> tuple[Tensor, Tensor, d
 
 
 def test_labels_are_the_plain_ones_before_step_s_and_rectified_from_it_on() -> None:
-    method = build(rectify_start_steps=4, rectify_floor=0, mu_start=0.3)
+    method = build(rectify_start_steps=4, mu_start=0.3, dim_residual=True)
     with torch.no_grad():  # an untrained map says too little to change an answer
         method.teacher.network.interaction.merge.weight.mul_(1000)
     output, opinion = method.teacher(small_batch().unlabeled_image)
@@ -174,21 +176,18 @@ def test_labels_are_the_plain_ones_before_step_s_and_rectified_from_it_on() -> N
 
 
 @pytest.mark.parametrize(
-    ("run", "expected"), [(10, 5), (300, 150), (600, 300), (1000, 400), (2000, 400), (6000, 533), (9000, 800)]
+    ("run", "expected"), [(10, 5), (300, 150), (600, 200), (1000, 200), (2000, 200), (6000, 533), (9000, 800)]
 )
 def test_rectification_starts_late_enough_and_never_after_half_of_a_short_run(run: int, expected: int) -> None:
-    scaled = round(800 * run / 9000)  # what the recipe makes of the published step
-    config = CRLNConfig(rectify_start_steps=scaled)
-    assert config.rectify_from(run) == expected
-    assert CRLNConfig(rectify_start_steps=scaled, rectify_floor=0).rectify_from(run) == scaled
-    method = build(rectify_start_steps=scaled)
-    here = Progress("main", 0, run, 0, run)
-    _, _, watch = method._pseudo_labels(small_batch().unlabeled_image, here)
-    assert watch["rectify_start"] == expected
+    channel = ChannelPlan(name="MR", scheme="zscore", mean=0.0, std=1.0, percentile_00_5=0.0, percentile_99_5=1.0)
+    plan = Plan(recipe="test", dimensions=3, channels=(channel,), class_names=("background", "organ"), spacing_mm=None,
+                spacing_known=True, patch_size=(16, 16, 16), labeled_per_batch=2, unlabeled_per_batch=2, network="vnet")
+    config = resolve(plan, {"method": {"name": "crln"}, "engine": {"steps": run}})
+    assert config.method.rectify_start_steps == expected
 
 
 def test_shares_of_reliable_voxels_are_watched_before_and_after_step_s() -> None:
-    method = build(rectify_start_steps=4, rectify_floor=0, threshold=0.6)
+    method = build(rectify_start_steps=4, threshold=0.6)
     output, opinion = method.teacher(small_batch().unlabeled_image)
     before = (output.logits.softmax(1).amax(1) >= 0.6).float().mean()
     after = ((output.logits + 0.9 * opinion).softmax(1).amax(1) >= 0.6).float().mean()
@@ -276,9 +275,9 @@ def test_first_steps_move_mu_by_its_gradient_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("drop", "terms", "watched"),
     [
-        ("rectification", {"mu_loss"}, {"mu", "rectify_start", "reliable_after"}),
+        ("rectification", {"mu_loss"}, {"mu", "reliable_after"}),
         ("cps", {"cps"}, {"anchors"}),
-        ("dim", {"dim", "mu_loss"}, {"mu", "rectify_start", "reliable_after", "dim_dice"}),
+        ("dim", {"dim", "mu_loss"}, {"mu", "reliable_after", "dim_dice"}),
         ("cutmix", set(), set()),
         ("noise", set(), set()),
     ],
@@ -313,7 +312,7 @@ def test_all_can_be_dropped_and_leaves_a_mean_teacher_with_hard_labels() -> None
         {"mu_start": 0.9},
         {"prototypes": 4},
         {"proto_std": 0.02},
-        {"dim_residual": True},
+        {"dim_residual": False},
         {"positive": "mean"},
         {"positive": "proto"},
         {"xi": 0.0},

@@ -66,10 +66,8 @@ class CRLNConfig(MethodConfig):
     ``prob_raw``), instead of them where it alone is sure (``replace``, Eq. 17), or by a learned 1x1x1 convolution of
     both (``concat``)."""
     rectify_start_steps: NonNegativeInt = 800
-    """S: first step with rectified pseudo-labels, of a run of 9000 (paper)."""
-    rectify_floor: NonNegativeInt = 400
-    """Least S in a shorter run, but never beyond its half: a number of steps that is deliberately not scaled, because
-    the interaction module must have learned by then. 0 leaves S as it is."""
+    """S: first step with rectified pseudo-labels, of a run of 9000 (paper). Shorter runs scale it, but not below 200
+    steps (nor below half of the run): the interaction module must have learned by then."""
     mu_start: Fraction = 0.1
     """mu at the start; the class map counts ``1 - mu`` (Fig. 11: low early, then rising)."""
     mu_param: StrengthParameter = "raw"
@@ -78,8 +76,9 @@ class CRLNConfig(MethodConfig):
     """R, prototypes of each class (paper)."""
     proto_std: PositiveFloat = 1.0
     """Standard deviation of the prototypes at the start; 0.02 never leaves the all-background plateau."""
-    dim_residual: bool = False
-    """Whether the first attention adds to the prototypes or replaces them (paper, Eq. 4)."""
+    dim_residual: bool = True
+    """Whether the first attention adds to the prototypes (ours), or replaces them (paper, Eq. 4: at step 800 the class
+    map of our pilot was still all background)."""
     positive: Positive = "mixed"
     """What anchors are pulled to: between the class mean and the prototypes' mean (``mixed``, Eq. 13), or one of them
     (``mean``, ``proto``)."""
@@ -129,10 +128,6 @@ class CRLNConfig(MethodConfig):
         same = {name: getattr(self, name) for name in SupervisionSettings._fields if hasattr(self, name)}
         return SupervisionSettings(hidden=self.cps_hidden, activate=self.cps_act, **same)
 
-    def rectify_from(self, run_total: int) -> int:
-        """S in a run of so many steps: ``max(rectify_start_steps, min(rectify_floor, run_total / 2))``."""
-        return max(self.rectify_start_steps, min(self.rectify_floor, run_total // 2))
-
 
 class CRLN(Method):
     """Mean teacher with strong views, whose pseudo-labels are rectified by prototypes.
@@ -153,9 +148,11 @@ class CRLN(Method):
 
     Config = CRLNConfig
     published_steps = 9000
+    step_floors = {"rectify_start_steps": 200}
     profiles = {
         "default": {"optimizer.lr": 2.5e-3, "optimizer.weight_decay": 5e-4},
-        "paper": {"data.intensity": "minmax", "method.noise": "uniform", "method.intensity_scale": 0.25},
+        "paper": {"method.dim_residual": False, "data.intensity": "minmax", "method.noise": "uniform",
+                  "method.intensity_scale": 0.25},
     }
     config: CRLNConfig
 
@@ -211,10 +208,8 @@ class CRLN(Method):
         if self.rectification is not None:
             with torch.no_grad():
                 rectified, corrected = self.rectification.scores(output.logits, opinion).max(1)
-            start = self.config.rectify_from(progress.run_total)
             watch["reliable_after"] = (rectified >= self.config.threshold).float().mean()
-            watch["rectify_start"] = torch.full_like(watch["reliable_after"], start)
-            if progress.run_step >= start:  # Eq. 8
+            if progress.run_step >= self.config.rectify_start_steps:  # Eq. 8
                 return rectified, corrected, watch
         return confidence, label, watch
 
