@@ -99,7 +99,7 @@ def finish(run: Run, steps: int, store: Path, work: Path) -> None:
     else:
         command("train", store, folder, "--method", run.method, "--labeled", LABELED, "--validation", VALIDATION,
                 "--steps", steps, "--seed", run.seed, "--precision", "bf16",
-                "--set", f"engine.validate_every={100 if steps == 600 else 250}",
+                "--set", f"engine.validate_every={200 if steps == 600 else 250}",
                 *(word for setting in run.settings for word in ("--set", setting)))
     command("predict", folder, store / "imagesTs", predictions, "--overwrite")
     command("evaluate", predictions, store / "labelsTs", "--out", scores, "--protocol", "literature", "--overwrite")

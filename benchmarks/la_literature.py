@@ -46,7 +46,11 @@ PUBLISHED = {
 }
 """Dice % with 8 labeled scans, and where it was published."""
 PROFILES = {"caml": "released", "cml": "released", "crln": "paper"}
-"""The profile that computes what these numbers were computed with, where it is not the default one."""
+"""The profile next to these numbers, where it is not the default one."""
+SETTINGS = {"caml": ("method.embed_dim=64",), "crln": ("method.dim_residual=true",)}
+"""What the profile has otherwise: the logs of CAML fit 64 channels; CRLN's map does not learn by step 800 without."""
+CAML_RAMP_STEPS = {4: 6000, 8: 3000, 16: 2250}
+"""CAML's ramp, which its published logs set by the number of labeled scans."""
 
 
 class Slice(NamedTuple):
@@ -131,6 +135,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def settings_of(run: Run) -> tuple[str, ...]:
+    """What a run of the published length has beside its profile."""
+    ramp = CAML_RAMP_STEPS.get(run.options.labeled) if run.method == "caml" and run.steps is None else None
+    return (*SETTINGS.get(run.method, ()), *([f"method.rampup_steps={ramp}"] if ramp else []))
+
+
 def profile_of(method: str, wanted: str | None) -> str:
     return wanted or PROFILES.get(method, "default")
 
@@ -176,7 +186,8 @@ def trained(run: Run, store: Path, slice_: Slice) -> bool:
     if run.saved_step() >= 0:
         return finished(semivox("resume", run.folder, "--store", store), slice_, enough)
     shutil.rmtree(run.folder, ignore_errors=True)  # stopped before its first checkpoint
-    settings = [f"profile={run.profile}", f"data.workers={min(4, os.cpu_count() or 1)}", *run.options.settings]
+    settings = [f"profile={run.profile}", f"data.workers={min(4, os.cpu_count() or 1)}", *settings_of(run),
+                *run.options.settings]
     if slice_.steps:
         settings.append("engine.save_every=1")  # ``enough`` looks at checkpoints
     words: list[object] = ["train", store, run.folder, "--method", run.method, "--labeled", run.options.labeled,

@@ -162,6 +162,12 @@ class RunConfig:
         if picked and self.engine.stages[-1].name in picked:
             raise UsageError("C3", "engine.stages", f"stage {picked[-1]!r} is the last one, its last step is deployed",
                              "leave out its pick")
+        every = self.engine.validate_every
+        short = [stage for stage in self.engine.stages if stage.name in picked and stage.steps < every]
+        if short:
+            raise UsageError("C3", "engine.validate_every", f"found {every}, stage {short[0].name!r} has "
+                             f"{short[0].steps} steps and picks its best weights by validations",
+                             "validate more often, or keep the last weights")
         if picked and not self.data.validation:
             raise UsageError("C3", "data.validation", f"found 0, stage {picked[0]!r} picks its best weights by them",
                              "add --validation 1 or more, or keep the last weights")

@@ -123,7 +123,7 @@ def test_published_sizes():
     module = DynamicInteraction((64, 32), classes=2, dimensions=3)
     assert module.prototypes.numel() == 2048
     others = sum(parameter.numel() for parameter in module.parameters()) - 2048
-    assert others == 27_777 - 17  # without the 16 + 1 biases that no softmax sees
+    assert others == 27_777
 
 
 def test_prototypes_start_with_the_given_spread():

@@ -43,6 +43,9 @@ HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs" / "methods"
 SHAPES = [(2, 2), (2, 4), (3, 2), (3, 4)]
 
+WITHOUT_EFFECT = {"crln": ("interaction.spatial.bias", "interaction.merge.bias")}
+"""Parameters that add the same to the logits of all classes, so that no loss depends on them."""
+
 every_method = pytest.mark.parametrize("name", METHODS)
 every_shape = pytest.mark.parametrize(("dimensions", "classes"), SHAPES)
 every_profile = pytest.mark.parametrize(
@@ -205,7 +208,7 @@ def test_every_trainable_parameter_gets_a_gradient_in_some_turn(name: str) -> No
     trainable = {key for key, parameter in method.named_parameters() if parameter.requires_grad}
     assert trainable <= {key for some in found for key in some}
     reached = {key for some in found for key, gradient in some.items() if gradient.abs().sum() > 0}
-    assert trainable - reached == set()
+    assert trainable - reached == {key for key in trainable if key.endswith(WITHOUT_EFFECT.get(name, ()))}
 
 
 @every_method
@@ -463,8 +466,9 @@ def test_predictor_deploys_what_was_trained(name: str) -> None:
 @every_method
 def test_method_overfits_one_labeled_case(name: str) -> None:
     steps = 240
-    spliced = {"drop": ("cutmix",)} if "cutmix" in droppable(name) else {}  # one case, whole, not spliced with itself
-    method = make_method(name, classes=4, **short_run(name, steps), **spliced)
+    hindrances = {"cutmix", "cps"} & set(droppable(name))  # what keeps a network from learning one case by heart
+    dropped = {"drop": tuple(sorted(hindrances))} if hindrances else {}
+    method = make_method(name, classes=4, **short_run(name, steps), **dropped)
     optimizers = optimizers_of(method, lr=0.05)
     multiple = method.samples_multiple
     batch = make_batch(classes=4, labeled=multiple, unlabeled=multiple)

@@ -68,6 +68,7 @@ def test_end_of_the_stage_is_validated_even_between_two_validations(toy_store, t
 
 @pytest.mark.parametrize(("changes", "said"), [
     ({"data.validation": 0}, "data.validation: found 0, stage 'first' picks"),
+    ({"engine.validate_every": 5}, "engine.validate_every: found 5, stage 'first' has 4 steps"),
     ({"engine.stages": [STAGES[0], {**STAGES[1], "pick": "best_validation"}]}, "stage 'second' is the last one"),
 ])
 def test_pick_that_cannot_work_is_refused(toy_store, changes: dict[str, Any], said: str) -> None:

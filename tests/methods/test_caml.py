@@ -490,6 +490,24 @@ def test_networks_that_lack_what_is_needed_are_refused_with_those_that_have_it()
         CAML(CAMLConfig(), no_maps, task)
 
 
+def test_target_head_that_nothing_trains_is_frozen() -> None:
+    method = make_method("caml", occ_detach_target=True)
+    assert not any(parameter.requires_grad for parameter in method.auxiliary_head.parameters())
+    assert all(parameter.requires_grad for parameter in make_method("caml").auxiliary_head.parameters())
+
+
+def test_auxiliary_is_observed_with_its_attention_and_predicts_without() -> None:
+    method, image = make_method("caml").eval(), make_batch().image
+    watched = method.observed()["pseudo_label"]
+    plain = method.auxiliary(image).logits
+    attended = watched(image)
+    assert not torch.allclose(attended, plain.softmax(1), atol=1e-4)
+    assert torch.equal(method.auxiliary(image).logits, plain)  # and it is off again
+    assert not torch.allclose(watched(image[:1]), attended[:1], atol=1e-6)  # samples attend to each other
+    without = make_method("caml", drop=("cma",)).eval()
+    assert torch.equal(without.observed()["pseudo_label"](image), without.auxiliary(image).logits.softmax(1))
+
+
 def test_deployed_is_the_vanilla_network_alone_and_the_auxiliary_is_observed() -> None:
     method, image = make_method("caml"), make_batch().image[:1]
     deployed, watched = method.predictor().eval(), method.observed()["pseudo_label"].eval()

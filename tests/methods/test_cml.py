@@ -301,11 +301,15 @@ def test_fuse_decides_what_is_averaged(fuse: str, kind: type[nn.Module]) -> None
     np.testing.assert_allclose(predictor(image)[:, :, 0, 0].detach().numpy(), mean, rtol=1e-6)
 
 
-def test_what_is_observed_is_the_mean_and_each_network() -> None:
-    method, image = tiny(fuse="logits"), torch.full((1, 1, 2, 2), 1.0)
-    seen = {name: module(image)[0, 1, 0, 0].item() for name, module in method.observed().items()}
-    one, other = (1 / (1 + np.exp(-logit)) for logit in (1.5, -1.0))
-    assert seen == pytest.approx({"pseudo_label": (one + other) / 2, "first": one, "second": other})
+def test_what_is_observed_are_the_filtered_labels_of_each_network() -> None:
+    method, image = tiny(), torch.full((1, 1, 2, 5), 1.0)
+    image[..., 3] = -1.0  # network 0 says foreground where the image is positive, network 1 where it is negative
+    seen = {name: module(image) for name, module in method.observed().items()}
+    first, second = torch.zeros(2, 5), torch.zeros(2, 5)
+    first[:, :3], second[:, 3] = 1.0, 1.0  # the smaller part of the first, beyond the gap, is filtered
+    assert torch.equal(seen["pseudo_label"][0, 1], first)
+    assert torch.equal(seen["peer_label"][0, 1], second)
+    assert all(torch.equal(labels.sum(1), torch.ones(1, 2, 5)) for labels in seen.values())
 
 
 def test_test_lcc_is_what_the_run_asks_of_its_predictions() -> None:
@@ -362,8 +366,7 @@ def test_shared_debug_asks_one_network_twice_and_leaves_a_decoder_unused() -> No
     image = make_batch(2).image
     method.eval()
     seen = {name: module(image) for name, module in method.observed().items()}
-    assert torch.equal(seen["first"], seen["second"])
-    assert torch.equal(method.predictor()(image), seen["first"])
+    assert torch.equal(seen["pseudo_label"], seen["peer_label"])
 
 
 # --- ablation --------------------------------------------------------------------------------------------------

@@ -27,15 +27,43 @@ class CrossSampleAttention(nn.Module):
         super().__init__()
         self.intra = _layer(channels, heads, dropout)
         self.inter = _layer(channels, heads, dropout)
+        self.attends = False  # in evaluation mode too: set by AttendingProbabilities alone
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, d, *space) to the same shape, type and memory format."""
-        if not self.training:
+        if not (self.training or self.attends):
             return features
         tokens: Tensor = self.intra(features.flatten(2).transpose(1, 2))  # (B, positions, d): sequence of positions
         tokens = self.inter(tokens.transpose(0, 1))  # (positions, B, d): sequence of samples
         attended = tokens.permute(1, 2, 0).unflatten(2, features.shape[2:])
         return torch.empty_like(features).copy_(attended)  # the layers' norms leave bfloat16 and the memory format
+
+
+class AttendingProbabilities(nn.Module):
+    """Probabilities of a network with cross-sample attention as it teaches: the attention is on in evaluation mode too.
+
+    Without it the features that follow are not those that the network was trained with. What is said about an image
+    then depends on the other images of the batch, so this is for watching a training, not for prediction.
+
+    Args:
+        network: its output has ``logits``; without such an attention in it nothing is special.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map images (B, C, *space) to probabilities (B, K, *space)."""
+        attentions = [module for module in self.network.modules() if isinstance(module, CrossSampleAttention)]
+        for attention in attentions:
+            attention.attends = True
+        try:
+            probabilities: Tensor = self.network(image).logits.softmax(1)
+        finally:
+            for attention in attentions:
+                attention.attends = False
+        return probabilities
 
 
 def _layer(channels: int, heads: int, dropout: float) -> nn.TransformerEncoderLayer:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from semivox.components.largest_component import largest_component_later
+from semivox.components.largest_component import largest_component, largest_component_later
 from semivox.components.normalization import evaluation_pass
 from semivox.errors import UsageError
 
@@ -50,6 +50,24 @@ def peer_labels_later(
         return PeerLabels(first, second, {name: voxels.float().mean() for name, voxels in shares.items()})
 
     return finish
+
+
+class FilteredLabels(nn.Module):
+    """The hard labels with which a network teaches its peer, as probabilities 0 and 1: to be watched.
+
+    Args:
+        network: its output has ``logits``.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map images (B, C, *space) to (B, K, *space): 1 for the class of a voxel after the component filter."""
+        logits = self.network(image).logits
+        label = largest_component(logits.argmax(1))
+        return torch.zeros_like(logits).scatter_(1, label.unsqueeze(1), 1.0)
 
 
 def unused_decoder(network: nn.Module) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +33,9 @@ class DynamicInteraction(nn.Module):
 
     Block I attends with the prototypes P to the coarse map; block II compares what they became with each voxel of the
     fine map, ``m2 = q k^T / sqrt(F3)``, one volume for each class and prototype; a 3x3x3 convolution (R to R) and a
-    1x1x1 one (R to 1), the same for all classes, make one logit of a class's R volumes. Their 17 biases are left out:
-    they would add the same to the logits of all classes, which no softmax sees. 27,760 parameters and 2,048 of P for
-    64 and 32 channels, 16 prototypes and two classes.
+    1x1x1 one (R to 1), the same for all classes, make one logit of a class's R volumes. Their 17 biases, 0 at the
+    start, add the same to the logits of all classes, which no softmax sees, and so stay 0. 27,777 parameters and 2,048
+    of P for 64 and 32 channels, 16 prototypes and two classes.
 
     Nothing in block II and the two convolutions is not linear, so their weights are multiplied together first: the
     fine map is projected once and convolved once, with one kernel for each sample and class, and the B*K*R volumes m2
@@ -72,6 +72,7 @@ class DynamicInteraction(nn.Module):
         self.key_fine = nn.Linear(fine, fine)
         self.spatial = convolution(prototypes, prototypes, 3, padding=1, bias=False)
         self.merge = convolution(prototypes, 1, 1, bias=False)
+        self.spatial.bias, self.merge.bias = (nn.Parameter(torch.zeros(size)) for size in (prototypes, 1))
         self.residual = residual
 
     def forward(self, coarse: Tensor, fine: Tensor, size: torch.Size) -> Tensor:
@@ -111,8 +112,10 @@ class DynamicInteraction(nn.Module):
         folded = torch.tensordot(self.merge.weight.flatten(), self.spatial.weight.flatten(2), dims=1)  # (R, 27)
         kernels = torch.tensordot(queries.mT, folded, dims=1) / math.sqrt(queries.shape[-1])  # (B, K, F3, 27)
         products = kernels.movedim(-1, 2).flatten(1, 2) @ keys.mT  # (B, K * 27, N)
-        added: Tensor = _ShiftedSum.apply(products.view(*queries.shape[:2], -1, *space))
-        return added
+        volumes = products.view(*queries.shape[:2], -1, *space)
+        added: Tensor = _ShiftedSum.apply(volumes)  # type: ignore[no-untyped-call]
+        shared = self.merge.weight.flatten() @ cast(Tensor, self.spatial.bias) + cast(Tensor, self.merge.bias)
+        return added + shared
 
 
 class _ShiftedSum(torch.autograd.Function):

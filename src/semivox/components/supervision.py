@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from semivox.components.voxel_draws import class_means, draw, neighborhoods
+from semivox.components.voxels import class_means, class_members, draw, neighborhoods
 from semivox.losses.contrastive import info_nce
 
 Positive = Literal["mixed", "mean", "proto"]
@@ -159,7 +159,8 @@ class PositiveSupervision(nn.Module):
             drawn = [self._drawn(label, trusted, unsure, number) for number in range(classes)]
             anchors, negatives, usable = (torch.stack(each) for each in zip(*drawn, strict=True))
             with torch.no_grad():
-                means = self.head.project(class_means(hidden.rows, label, trusted, classes=classes))
+                members = class_members(label, trusted, classes=classes)
+                means = self.head.project(class_means(hidden.rows, members))
                 targets = positives(means, prototypes, settings)
                 others = self.head.project(hidden.rows[negatives])
             vectors = self.head.at(features, anchors.flatten(), hidden).view(*anchors.shape, -1)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from semivox.components.consensus import union_label
-from semivox.components.voxel_rows import features_at, top_per_class
-from semivox.losses.prototype import PairSign, class_means, prototype_distance
+from semivox.components.voxels import class_means, class_members, features_at, top_per_class
+from semivox.losses.prototype import PairSign, Prototypes, prototype_distance
 from semivox.networks.features import decoder_widths
 
 
@@ -151,8 +151,9 @@ class UncertainToPrototype(nn.Module):
             label: (B, V) integers, the pseudo-labels.
             reliable: (B, V) boolean.
         """
-        members = torch.stack([reliable & (label == index) for index in range(self.classes)], 1)
         sample = sample_candidates(answer.flatten(), ~reliable.flatten(), self.classes, self.share)
         candidates = features_at(features, sample.position)
-        prototypes = class_means(features, members)
+        members = class_members(label, reliable, classes=self.classes)
+        means = class_means(features.float().flatten(2).mT, members)  # sums over a million voxels are float32
+        prototypes = Prototypes(means, members.flatten(0, -2).any(0))
         return prototype_distance(candidates, sample.chosen, prototypes, pair_sign=self.pair_sign)

@@ -54,7 +54,7 @@ class Method(nn.Module):
     published_steps: ClassVar[int] = 6000
     """Length of the published run, for which fields named ``*_steps`` are declared."""
     step_floors: ClassVar[Mapping[str, int]] = {}
-    """Fields named ``*_steps`` that a shorter run does not scale below so many steps (nor below half of the run)."""
+    """Fields named ``*_steps`` that a shorter run does not scale below so many steps, or half of the run if less."""
     uses_unlabeled: ClassVar[bool] = True
     samples_multiple: ClassVar[int] = 1
     """Labeled patches of a step, and unlabeled ones, must each be a multiple of this."""

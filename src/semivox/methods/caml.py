@@ -15,13 +15,13 @@ from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn import Module
 
-from semivox.components.attention import CrossSampleAttention
+from semivox.components.attention import AttendingProbabilities, CrossSampleAttention
 from semivox.components.heads import EmbeddingHead
 from semivox.components.memory import FeatureBank
 from semivox.components.probabilities import Probabilities
 from semivox.components.schedules import sigmoid_ramp
 from semivox.components.sharpening import sharpen
-from semivox.components.voxel_rows import confidence_and_class, features_at, top_per_class
+from semivox.components.voxels import confidence_and_class, features_at, top_per_class
 from semivox.losses.consistency import mse
 from semivox.losses.correlation import Similarity, correlation_rows, omni_correlation
 from semivox.losses.overlap import dice_fg_lin
@@ -119,6 +119,7 @@ class CAML(Method):
             inputs, width = decoder_widths(self.vanilla, needed_by="caml")[-1], config.embed_dim
             self.vanilla_head = EmbeddingHead(inputs, width, predict=config.occ_pred_head)
             self.auxiliary_head = EmbeddingHead(inputs, width, predict=config.occ_pred_head)
+            self.auxiliary_head.requires_grad_(not config.occ_detach_target)  # nothing else reaches it
             capacity = max(config.bank_cap // task.classes, config.prototypes_per_class)
             self.bank = FeatureBank(task.labeled_cases, task.classes, capacity, width)
 
@@ -154,7 +155,7 @@ class CAML(Method):
     def _follow(self, logits: Tensor, probabilities: Tensor, peer: Tensor) -> Tensor:
         """Loss of a network against its peer's probabilities, on all samples."""
         if self.config.cross == "cps_ce":
-            return cross_entropy(logits, peer.argmax(1))
+            return cross_entropy(logits, confidence_and_class(peer)[1])
         peer = peer.detach() if self.config.cross_detach else peer
         return mse(probabilities, sharpen(peer, self.config.sharpening_temperature))
 
@@ -186,8 +187,8 @@ class CAML(Method):
         return omni_correlation(queries, targets, counted, compare), counted.sum()
 
     def observed(self) -> dict[str, Module]:
-        """The auxiliary network, which teaches the deployed one."""
-        return {"pseudo_label": Probabilities(self.auxiliary)}
+        """The auxiliary network, which teaches the deployed one, with its attention."""
+        return {"pseudo_label": AttendingProbabilities(self.auxiliary)}
 
     def predictor(self) -> Probabilities:
         """Deploy the vanilla network alone."""

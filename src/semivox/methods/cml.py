@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from semivox.components.logit_mean import LogitMean
 from semivox.components.mixing import box_mask, mix_halves
-from semivox.components.peers import peer_labels_later, unused_decoder
+from semivox.components.peers import FilteredLabels, peer_labels_later, unused_decoder
 from semivox.components.probabilities import Probabilities
 from semivox.losses.discrepancy import discrepancy
 from semivox.losses.overlap import dice_mean_lin
@@ -133,7 +133,7 @@ class CML(Method):
         label = mix_halves(batch.label, batch.label, mask)  # y_l
         if progress.stage == "pretrain" or {"dis", "unlabeled"} <= set(config.drop):
             labeled = self._look_at(batch.labeled_image, mask)  # z_i(x_l), f_i(x_l)
-            return total({}, supervised=_teach(labeled, label, label), **self._conflict(labeled))
+            return total(supervised=_teach(labeled, label, label), **self._conflict(labeled))
 
         mask_u = self._mask(batch.unlabeled_image)  # M'
         wanted = "unlabeled" not in config.drop
@@ -176,10 +176,9 @@ class CML(Method):
         return LogitMean(*networks) if self.config.fuse == "logits" else Probabilities(*networks)
 
     def observed(self) -> dict[str, nn.Module]:
-        """The mean of both networks without splicing, dropout and filter, and each network alone."""
+        """The filtered labels of each network, with which it teaches the other (but without dropout)."""
         first, second = self.peers
-        return {"pseudo_label": Probabilities(*dict.fromkeys(self.peers)), "first": Probabilities(first),
-                "second": Probabilities(second)}
+        return {"pseudo_label": FilteredLabels(first), "peer_label": FilteredLabels(second)}
 
 
 def _teach(view: View, first: Tensor, second: Tensor) -> Tensor:

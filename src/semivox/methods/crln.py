@@ -67,7 +67,7 @@ class CRLNConfig(MethodConfig):
     both (``concat``)."""
     rectify_start_steps: NonNegativeInt = 800
     """S: first step with rectified pseudo-labels, of a run of 9000 (paper). Shorter runs scale it, but not below 200
-    steps (nor below half of the run): the interaction module must have learned by then."""
+    steps (or half of the run if less): the interaction module must have learned by then."""
     mu_start: Fraction = 0.1
     """mu at the start; the class map counts ``1 - mu`` (Fig. 11: low early, then rising)."""
     mu_param: StrengthParameter = "raw"
@@ -78,7 +78,7 @@ class CRLNConfig(MethodConfig):
     """Standard deviation of the prototypes at the start; 0.02 never leaves the all-background plateau."""
     dim_residual: bool = True
     """Whether the first attention adds to the prototypes (ours), or replaces them (paper, Eq. 4: at step 800 the class
-    map of our pilot was still all background)."""
+    map of our pilot was of no use)."""
     positive: Positive = "mixed"
     """What anchors are pulled to: between the class mean and the prototypes' mean (``mixed``, Eq. 13), or one of them
     (``mean``, ``proto``)."""
@@ -187,7 +187,7 @@ class CRLN(Method):
         watch["coverage"] = reliable.float().mean()
         if opinion is not None:
             terms["dim"] = (config.dim_weight, ce_dice(opinion, batch.label))
-            watch["dim_dice"] = hard_dice(opinion.max(1).indices, batch.label, classes=self.task.classes)
+            watch["dim_dice"] = hard_dice(confidence_and_class(opinion)[1], batch.label, classes=self.task.classes)
         if self.cps is not None:
             label = torch.cat((batch.label, pseudo_label))
             trusted = torch.cat((torch.ones_like(batch.label, dtype=torch.bool), confidence > config.weak_threshold))
@@ -198,18 +198,18 @@ class CRLN(Method):
             rectified = self.rectification(logits.detach(), opinion.detach())
             terms["mu_loss"] = (1.0, ce_dice(rectified, batch.label))  # Eq. 16
             watch |= self.rectification.watched()
-        return total(watch, supervised=ce_dice(logits, batch.label), **terms)  # Eq. 15
+        return total(watch, supervised=ce_dice(logits, batch.label), **terms)  # Eq. 15, and 16 for mu
 
     def _pseudo_labels(self, weak_image: Tensor, progress: Progress) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Confidence and label of each unlabeled voxel, and the share of sure ones before and after rectification."""
         output, opinion = self.teacher(weak_image)
-        confidence, label = output.logits.softmax(1).max(1)
+        confidence, label = confidence_and_class(output.logits.softmax(1))
         watch = {"reliable_before": (confidence >= self.config.threshold).float().mean()}
         if self.rectification is not None:
             with torch.no_grad():
                 rectified, corrected = self.rectification.scores(output.logits, opinion).max(1)
             watch["reliable_after"] = (rectified >= self.config.threshold).float().mean()
-            if progress.run_step >= self.config.rectify_start_steps:  # Eq. 8
+            if progress.step >= self.config.rectify_start_steps:  # Eq. 8
                 return rectified, corrected, watch
         return confidence, label, watch
 

@@ -16,11 +16,12 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn import functional
 
-from semivox.components.consensus import Union, answers, contested_voxels
+from semivox.components.consensus import Union, contested_voxels
 from semivox.components.ema import EmaTeacher
 from semivox.components.probabilities import Probabilities
 from semivox.components.schedules import sigmoid_ramp
 from semivox.components.uncertainty import UncertainToPrototype, pseudo_labels
+from semivox.components.voxels import confidence_and_class
 from semivox.losses.consistency import cosine
 from semivox.losses.overlap import dice_fg_sq
 from semivox.losses.prototype import PairSign
@@ -136,7 +137,8 @@ class DualNet(Method):
         guides = [flat_log_softmax(average(batch.image).logits) for average in self.averages] or logs
         probs = [each.exp() for each in logs]
         (labeled_a, unlabeled_a), (labeled_b, unlabeled_b) = (batch.split(each) for each in probs)
-        label, answer_a, answer_b = batch.label.flatten(1), answers(unlabeled_a), answers(unlabeled_b)
+        label = batch.label.flatten(1)
+        (_, answer_a), (_, answer_b) = confidence_and_class(unlabeled_a), confidence_and_class(unlabeled_b)
 
         dice_a, dice_b = dice_fg_sq(labeled_a, label), dice_fg_sq(labeled_b, label)
         ce_a, ce_b = (functional.nll_loss(batch.split(each)[0], label) for each in logs)

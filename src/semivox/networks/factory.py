@@ -60,20 +60,29 @@ def network_factory(  # noqa: PLR0913 - one keyword for each setting
     if monai is not None:
         from semivox.networks.monai_networks import monai_factory
 
-        return monai_factory(monai, task=task, settings=settings, options=options or {}, patch_size=patch_size)
-    _check_own(name, task, settings, options=options or {})
+        build = monai_factory(monai, task=task, settings=settings, options=options or {}, patch_size=patch_size)
+    else:
+        _check_own(name, task, settings, options=options or {})
+        build = _own_factory(name, task, settings)
 
     def make_network(**overrides: Any) -> nn.Module:
-        mine = overrides.pop("name", None) or name
-        base = settings
-        if mine != name:
-            base = {key: value for key, value in settings.items() if key in find_entry(mine).keywords}
-            _check_own(mine, task, base, options={})
+        other = overrides.pop("name", None) or name
+        if other == name:
+            return build(**overrides)
+        keywords = ENTRIES[other].keywords if other in ENTRIES else ()
+        shared: dict[str, Any] = {key: value for key, value in settings.items() if key in keywords}
+        return network_factory(other, task=task, patch_size=patch_size, **shared)(**overrides)
+
+    return make_network
+
+
+def _own_factory(name: str, task: Task, settings: Mapping[str, Any]) -> NetworkFactory:
+    def make_network(**overrides: Any) -> nn.Module:
         if overrides.get("decoder") == OTHER:
-            overrides["decoder"] = _other_decoder(mine, base.get("decoder"))
-        _check_settings(mine, overrides)
-        module, _, class_name = find_entry(mine).target.partition(":")
-        arguments = {"channels": task.channels, "classes": task.classes} | _given(base) | _given(overrides)
+            overrides["decoder"] = _other_decoder(name, settings.get("decoder"))
+        _check_settings(name, overrides)
+        module, _, class_name = find_entry(name).target.partition(":")
+        arguments = {"channels": task.channels, "classes": task.classes} | _given(settings) | _given(overrides)
         network: nn.Module = getattr(importlib.import_module(module), class_name)(**arguments)
         return network
 
@@ -95,7 +104,8 @@ def _check_own(name: str, task: Task, settings: Mapping[str, Any], *, options: M
     entry = find_entry(name)
     if entry.dimensions != task.dimensions:
         problem = f"{name} segments {entry.dimensions}D images, found a plan for {task.dimensions}D"
-        fix = "choose 'unet2d'" if task.dimensions == 2 else "choose 'vnet' or 'unet3d'"
+        fitting = [f"'{other}'" for other, found in ENTRIES.items() if found.dimensions == task.dimensions]
+        fix = f"choose {' or '.join(fitting)}"
         raise UsageError("C3", "network.name", problem, fix)
     for key in options:
         problem = f"{name} takes no options, they are for MONAI networks"

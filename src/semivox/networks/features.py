@@ -29,10 +29,15 @@ def decoder_widths(network: nn.Module, *, needed_by: str) -> tuple[int, ...]:
 def _widths(network: nn.Module, part: str, needed_by: str) -> tuple[int, ...]:
     widths = getattr(network, f"{part}_widths", ())
     if not widths:
-        problem = f"{type(network).__name__} does not expose its {part} maps, which {needed_by} learns from"
+        problem = f"{_name(network)} does not expose its {part} maps, which {needed_by} learns from"
         raise UsageError("C3", "network.name", problem, f"choose {_choices()}")
     return tuple(widths)
 
 
 def _choices() -> str:
     return ", ".join(f"{name} ({entry.dimensions}D)" for name, entry in ENTRIES.items())
+
+
+def _name(network: nn.Module) -> str:
+    """Class of a network; that of another library's is wrapped."""
+    return type(getattr(network, "network", network)).__name__
