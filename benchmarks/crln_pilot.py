@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from rows import append
 
-from semivox.components.training_figures import hard_dice
+from semivox.components.hard_dice import hard_dice
 from semivox.data.augment import Augmentation
 from semivox.data.loading import Order, batches, build_loader
 from semivox.data.splits import choose_split

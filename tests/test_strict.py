@@ -32,6 +32,11 @@ class Outer(Settings):
     extras: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dropping(Settings):
+    drop: tuple[Literal["soft", "hard"], ...] = ()
+
+
 def line(cls: type, raw: Any, path: str = "", source: str = "") -> str:
     with pytest.raises(UsageError) as caught:
         load_strictly(cls, raw, path, source=source)
@@ -99,3 +104,7 @@ def test_types_are_said_in_words(annotation: Any, words: str) -> None:
 def test_loading_the_module_loads_nothing_heavy() -> None:
     code = "import sys, semivox.strict; sys.exit('pydantic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_word_where_a_list_is_needed_is_answered_with_brackets() -> None:
+    assert "write [soft], a list in brackets" in line(Dropping, {"drop": "soft"})

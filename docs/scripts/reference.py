@@ -134,7 +134,7 @@ def legal(hint: Any) -> str:
         return ", ".join([*others, "`null`"] if type(None) in arguments else others)
     if origin is tuple:
         if arguments[-1] is Ellipsis:
-            return "list"
+            return f"list of {legal(arguments[0])}" if typing.get_origin(arguments[0]) is Literal else "list"
         return f"{len(arguments)} times: {legal(arguments[0])}"
     return {bool: "`true`, `false`", int: "whole number", float: "number", str: "text", dict: "object"}[origin or hint]
 

@@ -101,7 +101,9 @@ def _translate(cls: Any, error: Any, path: str, source: str) -> UsageError:
         options = [str(option) for option in get_args(_bare(annotation))] + ["null"] * needed.endswith(" null")
         found = error["input"]
         return UsageError("C2", subject, f"unknown value {found!r}", did_you_mean(str(found), options))
-    return UsageError("C2", subject, f"found {error['input']!r}, {needed} is needed", FIX)
+    lone = get_origin(_bare(annotation)) is tuple and isinstance(error["input"], str)
+    fix = f"write [{error['input']}], a list in brackets" if lone else FIX
+    return UsageError("C2", subject, f"found {error['input']!r}, {needed} is needed", fix)
 
 
 def _annotation_at(cls: Any, location: Sequence[Any]) -> Any:

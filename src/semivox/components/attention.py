@@ -35,7 +35,7 @@ class CrossSampleAttention(nn.Module):
             return features
         tokens: Tensor = self.intra(features.flatten(2).transpose(1, 2))  # (B, positions, d): sequence of positions
         tokens = self.inter(tokens.transpose(0, 1))  # (positions, B, d): sequence of samples
-        attended = tokens.permute(1, 2, 0).unflatten(2, features.shape[2:])
+        attended = tokens.permute(1, 2, 0).view(features.shape)
         return torch.empty_like(features).copy_(attended)  # the layers' norms leave bfloat16 and the memory format
 
 

@@ -6,6 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_MOMENTUM = 0.1
+"""Share of a step's statistics in the running ones, as in PyTorch."""
+_EPSILON = 1e-5
+"""Added to the variance, as in PyTorch."""
+
 
 class RowNorm(nn.Module):
     """Batch normalization of rows, of which only some count.
@@ -15,16 +20,13 @@ class RowNorm(nn.Module):
 
     Args:
         channels: width of a row.
-        momentum: share of the new statistics in the running ones.
-        epsilon: added to the variance.
     """
 
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int, *, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.momentum, self.epsilon = momentum, epsilon
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -43,7 +45,7 @@ class RowNorm(nn.Module):
             mean, variance = self.running_mean, self.running_var
             if counted is not None and self.training:
                 mean, variance = self._statistics(rows, counted)
-            scale = (variance + self.epsilon).rsqrt() * self.weight
+            scale = (variance + _EPSILON).rsqrt() * self.weight
             return torch.addcmul(self.bias - mean * scale, rows, scale)
 
     def _statistics(self, rows: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,7 +55,7 @@ class RowNorm(nn.Module):
         mean = share @ rows  # a product with a vector: no weighted copy of the rows
         variance = share @ (rows - mean).square()
         with torch.no_grad():
-            momentum = self.momentum * (count > 1).type(rows.dtype)
+            momentum = _MOMENTUM * (count > 1).type(rows.dtype)
             unbiased = variance * (count / (count - 1).clamp(min=1))
             self.running_mean.copy_(torch.lerp(self.running_mean, mean, momentum))
             self.running_var.copy_(torch.lerp(self.running_var, unbiased, momentum))
@@ -76,7 +78,8 @@ class RowMLP(nn.Module):
 
     def forward(self, rows: Tensor, counted: Tensor | None) -> Tensor:
         """Map rows (n, inputs) to (n, outputs); ``counted`` as in :meth:`RowNorm.forward`."""
-        return self.second(functional.relu(self.norm(self.first(rows), counted)))
+        outputs: Tensor = self.second(functional.relu(self.norm(self.first(rows), counted)))
+        return outputs
 
 
 class EmbeddingHead(nn.Module):
@@ -103,4 +106,5 @@ class EmbeddingHead(nn.Module):
     @torch.no_grad()
     def remembered(self, rows: Tensor) -> Tensor:
         """Keys ``g(e)`` (n, width) with the running statistics: no gradient, nothing changes, whatever the mode."""
-        return self.projection(rows, None)
+        keys: Tensor = self.projection(rows, None)
+        return keys

@@ -36,7 +36,8 @@ class FeatureBank(nn.Module):
     @property
     def slots(self) -> Tensor:
         """View of the vectors by class and case: (K, cases, capacity, width)."""
-        return self.vectors.unflatten(1, (-1, self.capacity))
+        classes, cases = self.counts.shape
+        return self.vectors.view(classes, cases, self.capacity, -1)
 
     def fill(self) -> Tensor:
         """Share of the slots that hold anything: scalar, 0..1."""

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+_ALPHA = 4.0
+"""Both parameters of the beta distribution of :func:`beta_boxes` (TraCoCo)."""
+
 
 def mix(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
     """``first * M + second * (1 - M)``; the same mask on image and label commutes with ``argmax`` and one-hot.
@@ -58,15 +61,14 @@ def box_mask(space: Sequence[int], fraction: float, *, samples: int = 1, like: T
     return ~_inside(space, starts, [start + size for start, size in zip(starts, sizes, strict=True)])
 
 
-def beta_boxes(space: Sequence[int], *, alpha: float = 4.0, samples: int = 1, like: Tensor | None = None) -> Tensor:
+def beta_boxes(space: Sequence[int], *, samples: int = 1, like: Tensor | None = None) -> Tensor:
     """True, with one box of False for each sample: in the first two axes, over the full depth (TraCoCo, CRLN).
 
-    ``lambda ~ Beta(alpha, alpha)``, one for all samples; the box has the sides ``floor(sqrt(1 - lambda) X)`` and
+    ``lambda ~ Beta(4, 4)``, one for all samples; the box has the sides ``floor(sqrt(1 - lambda) X)`` and
     ``floor(sqrt(1 - lambda) Y)``, its center is uniform in ``[X/8, X) x [Y/8, Y)``, and what leaves the patch is cut.
 
     Args:
         space: (X, Y) or (X, Y, Z), sides of the patch in voxels.
-        alpha: > 0.
         samples: M, number of independent centers.
         like: the mask is made, and its position drawn, where this tensor is (default: on the host).
 
@@ -74,7 +76,7 @@ def beta_boxes(space: Sequence[int], *, alpha: float = 4.0, samples: int = 1, li
         (M, *space) boolean.
     """
     device = None if like is None else like.device
-    shape = torch.full((), alpha, device=device)
+    shape = torch.full((), _ALPHA, device=device)
     side_share = (1 - torch.distributions.Beta(shape, shape, validate_args=False).sample()).sqrt()
     starts, stops = [], []
     for side in space[:2]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from semivox.components.largest_component import largest_component, largest_component_later
 from semivox.components.normalization import evaluation_pass
+from semivox.components.voxels import confidence_and_class
 from semivox.errors import UsageError
 
 
@@ -40,7 +41,7 @@ def peer_labels_later(
             updates their running statistics.
     """
     outputs = [evaluation_pass(network, image) if deployed else network(image) for network in peers]
-    raw = torch.cat([output.logits.argmax(1) for output in outputs])
+    raw = torch.cat([confidence_and_class(output.logits)[1] for output in outputs])
     filtered = largest_component_later(raw)
 
     def finish() -> PeerLabels:
@@ -66,7 +67,7 @@ class FilteredLabels(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map images (B, C, *space) to (B, K, *space): 1 for the class of a voxel after the component filter."""
         logits = self.network(image).logits
-        label = largest_component(logits.argmax(1))
+        label = largest_component(confidence_and_class(logits)[1])
         return torch.zeros_like(logits).scatter_(1, label.unsqueeze(1), 1.0)
 
 

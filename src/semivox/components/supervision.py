@@ -24,24 +24,24 @@ XiMode = Literal["fixed", "uniform"]
 class SupervisionSettings(NamedTuple):
     """Settings of :class:`PositiveSupervision`."""
 
-    hidden: int = 32
+    hidden: int
     """h, channels between the two convolutions."""
-    activate: bool = True
+    activate: bool
     """Batch normalization and ReLU between them."""
-    threshold: float = 0.97
+    threshold: float
     """tau: voxels whose probability of their class is below it can be anchors."""
-    anchors: int = 256
+    anchors: int
     """Anchors of each class."""
-    negatives: int = 512
+    negatives: int
     """Negatives of each class, or of each anchor."""
-    per_anchor: bool = False
+    per_anchor: bool
     """Negatives for each anchor instead of for each class."""
-    temperature: float = 0.5
-    positive: Positive = "mixed"
+    temperature: float
+    positive: Positive
     """What the anchors are pulled to: see :func:`positives`."""
-    xi: float = 0.6
+    xi: float
     """Weight of the prototypes in ``mixed``."""
-    xi_mode: XiMode = "fixed"
+    xi_mode: XiMode
     """``uniform`` draws it from U(0, 1), once for each class and step."""
 
 

@@ -88,9 +88,10 @@ def draw(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def features_at(features: Tensor, position: Tensor) -> Tensor:
-    """Read the features of some voxels: (*n, D) of maps (B, D, *space), which are not copied if their channels are last.
+    """Read the features of some voxels: (*n, D) of maps (B, D, *space).
 
-    The gradients of a voxel that is read more than once are added in the same order each time.
+    Maps that keep their channels last are not copied. Gradients of a voxel that is read more than once are added in
+    the same order each time.
 
     Args:
         features: any memory format.

@@ -108,6 +108,7 @@ def draw_panel(axes: Axes, panel: Panel, starts: list[int]) -> None:
     axes.set_title(panel.title.replace("_", " "), fontsize=9)
     axes.set_xlabel("step", fontsize=8)
     axes.tick_params(labelsize=8)
+    axes.ticklabel_format(useOffset=False)
     axes.grid(alpha=0.25)
     if panel.percent:
         axes.legend(fontsize=7, frameon=False, loc="best")

@@ -13,6 +13,9 @@ from torch.nn import functional
 Similarity = Literal["dot", "cosine"]
 Compare = Callable[[Tensor], Tensor]
 
+_BLOCK_ROWS = 2048
+"""Rows that are compared at a time."""
+
 
 def correlation_rows(
     queries: Tensor, prototypes: Tensor, drawn: Tensor, *, similarity: Similarity, temperature: float
@@ -50,9 +53,7 @@ def cross_entropy_of_rows(prediction: Tensor, target: Tensor) -> Tensor:
     return -(target.float() * (prediction.float() + 1e-8).log()).sum(1)
 
 
-def omni_correlation(
-    queries: Tensor, targets: Tensor, counted: Tensor, compare: Compare, *, block: int = 2048
-) -> Tensor:
+def omni_correlation(queries: Tensor, targets: Tensor, counted: Tensor, compare: Compare) -> Tensor:
     """Mean cross-entropy between the similarity distributions of two embeddings of the same voxels.
 
     ``-1/m sum_r sum_j S(a_r)_j log(S(v_r)_j + 1e-8)``. The (m, n) distributions never exist as a whole: blocks of rows
@@ -64,13 +65,12 @@ def omni_correlation(
         counted: (m',) boolean.
         compare: S, from (rows, D) to distributions (rows, n), such as :func:`correlation_rows` with its prototypes. It
             must treat each row on its own.
-        block: rows of a block.
 
     Returns:
         Scalar float32 in [0, 18.43]; 0 if no row counts.
     """
     share = counted.float() / counted.sum().clamp(min=1)
-    loss: Tensor = _Blocks.apply(queries, targets, share, compare, block)  # type: ignore[no-untyped-call]
+    loss: Tensor = _Blocks.apply(queries, targets, share, compare)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -78,11 +78,12 @@ class _Blocks(torch.autograd.Function):
     """Weighted sum of the rows' losses, differentiated on the way."""
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, targets: Tensor, share: Tensor, compare: Compare, block: int) -> Tensor:
+    def forward(ctx: Any, queries: Tensor, targets: Tensor, share: Tensor, compare: Compare) -> Tensor:
         wanted = ctx.needs_input_grad[:2]
         total = torch.zeros((), device=queries.device)
         gradients: list[tuple[Tensor, ...]] = []
-        for *sides, weight in zip(queries.split(block), targets.split(block), share.split(block), strict=True):
+        blocks = (torch.split(rows, _BLOCK_ROWS) for rows in (queries, targets, share))
+        for *sides, weight in zip(*blocks, strict=True):
             with torch.set_grad_enabled(any(wanted)):
                 first, second = (side.detach().requires_grad_(yes) for side, yes in zip(sides, wanted, strict=True))
                 rows = cross_entropy_of_rows(compare(first), compare(second))
@@ -91,12 +92,12 @@ class _Blocks(torch.autograd.Function):
             if any(wanted):
                 leaves = [side for side, yes in zip((first, second), wanted, strict=True) if yes]
                 gradients.append(torch.autograd.grad(loss, leaves))
-        ctx.save_for_backward(*(torch.cat(blocks) for blocks in zip(*gradients, strict=True)))
+        ctx.save_for_backward(*(torch.cat(parts) for parts in zip(*gradients, strict=True)))
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         found = iter(ctx.saved_tensors)
         scaled = [next(found) * upstream if yes else None for yes in ctx.needs_input_grad[:2]]
-        return (*scaled, None, None, None)
+        return (*scaled, None, None)

@@ -12,15 +12,6 @@ from torch.nn import functional
 _IGNORED = -100
 
 
-def flat_log_softmax(logits: Tensor) -> Tensor:
-    """Log-probabilities with the voxels in one row, for losses to share: (B, K, V) float32.
-
-    Args:
-        logits: (B, K, *space) in any memory format; they are not copied to another one first.
-    """
-    return logits.float().flatten(2).log_softmax(1)
-
-
 def coverage_weighted_ce(log_probabilities: Tensor, label: Tensor, reliable: Tensor) -> Tensor:
     """Cross-entropy of the reliable voxels R, scaled by inverse coverage: ``N/|R| * mean_{v in R} (-log p_v[y_v])``.
 

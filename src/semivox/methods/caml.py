@@ -27,6 +27,7 @@ from semivox.losses.correlation import Similarity, correlation_rows, omni_correl
 from semivox.losses.overlap import dice_fg_lin
 from semivox.losses.supervised import ce_dice, cross_entropy
 from semivox.methods.base import Method, MethodConfig, total
+from semivox.networks import OTHER
 from semivox.networks.features import decoder_widths, encoder_widths
 from semivox.settings import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -77,7 +78,7 @@ class CAMLConfig(MethodConfig):
     """``i``: largest number of unlabeled voxels of a class in a step; all of them if there are fewer."""
     bank_cap: PositiveInt = 32_768
     """Remembered vectors of a labeled case, shared evenly by the classes (ours): 16,384 for each of two classes, with
-    64 channels 4 MiB a case. At least K times ``prototypes_per_class``."""
+    64 channels 4 MiB a case. Room for ``prototypes_per_class`` of each class there is in any case."""
     drop: tuple[Literal["occ", "cma", "cross"], ...] = ()
     """Ablation: omni-correlation, cross-sample attention and cross supervision can be left out."""
 
@@ -114,7 +115,7 @@ class CAML(Method):
         self.vanilla = make_network()
         widths = encoder_widths(self.vanilla, needed_by="caml")
         mid = None if "cma" in config.drop else CrossSampleAttention(widths[3])
-        self.auxiliary = make_network(decoder="other", mid=mid)
+        self.auxiliary = make_network(decoder=OTHER, mid=mid)
         if "occ" not in config.drop:
             inputs, width = decoder_widths(self.vanilla, needed_by="caml")[-1], config.embed_dim
             self.vanilla_head = EmbeddingHead(inputs, width, predict=config.occ_pred_head)

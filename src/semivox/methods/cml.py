@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from semivox.components.logit_mean import LogitMean
 from semivox.components.mixing import box_mask, mix_halves
 from semivox.components.peers import FilteredLabels, peer_labels_later, unused_decoder
 from semivox.components.probabilities import Probabilities
@@ -21,6 +20,7 @@ from semivox.losses.discrepancy import discrepancy
 from semivox.losses.overlap import dice_mean_lin
 from semivox.losses.supervised import ce_dice
 from semivox.methods.base import Method, MethodConfig, total
+from semivox.networks import OTHER
 from semivox.networks.features import encoder_widths
 from semivox.settings import Fraction, FractionBelowOne, NonNegativeFloat
 from semivox.types import Stage
@@ -108,7 +108,7 @@ class CML(Method):
 
     def __init__(self, config: CMLConfig, make_network: NetworkFactory, task: Task) -> None:
         super().__init__(config, make_network, task)
-        self.first, self.second = make_network(), make_network(decoder="other")
+        self.first, self.second = make_network(), make_network(decoder=OTHER)
         if "dis" not in config.drop:
             encoder_widths(self.first, needed_by="cml")  # refuses a network without encoder maps
         if config.shared_debug:
@@ -133,7 +133,7 @@ class CML(Method):
         label = mix_halves(batch.label, batch.label, mask)  # y_l
         if progress.stage == "pretrain" or {"dis", "unlabeled"} <= set(config.drop):
             labeled = self._look_at(batch.labeled_image, mask)  # z_i(x_l), f_i(x_l)
-            return total(supervised=_teach(labeled, label, label), **self._conflict(labeled))
+            return total({}, supervised=_teach(labeled, label, label), **self._conflict(labeled))
 
         mask_u = self._mask(batch.unlabeled_image)  # M'
         wanted = "unlabeled" not in config.drop
@@ -173,7 +173,7 @@ class CML(Method):
     def predictor(self) -> nn.Module:
         """Deploy the mean of both networks."""
         networks = dict.fromkeys(self.peers)  # a shared network is asked once
-        return LogitMean(*networks) if self.config.fuse == "logits" else Probabilities(*networks)
+        return Probabilities(*networks, average=self.config.fuse)
 
     def observed(self) -> dict[str, nn.Module]:
         """The filtered labels of each network, with which it teaches the other (but without dropout)."""

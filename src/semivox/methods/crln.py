@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from semivox.components.ema import EmaTeacher, TeacherMode
+from semivox.components.hard_dice import hard_dice
 from semivox.components.probabilities import Probabilities
 from semivox.components.prototypes import DynamicInteraction, InteractionProbabilities, PrototypeNetwork
 from semivox.components.rectification import Rectification, RectifiedProbabilities, RectifyMode, StrengthParameter
 from semivox.components.schedules import sigmoid_ramp
 from semivox.components.strong_views import StrongView, scale_intensity
 from semivox.components.supervision import Positive, PositiveSupervision, SupervisionSettings, XiMode
-from semivox.components.training_figures import hard_dice
+from semivox.components.voxels import confidence_and_class
 from semivox.losses.pseudo_label import confident_cross_entropy
 from semivox.losses.supervised import ce_dice
 from semivox.methods.base import Method, MethodConfig, total
@@ -125,8 +126,10 @@ class CRLNConfig(MethodConfig):
     @property
     def supervision(self) -> SupervisionSettings:
         """Settings of the positive supervision."""
-        same = {name: getattr(self, name) for name in SupervisionSettings._fields if hasattr(self, name)}
-        return SupervisionSettings(hidden=self.cps_hidden, activate=self.cps_act, **same)
+        return SupervisionSettings(
+            hidden=self.cps_hidden, activate=self.cps_act, threshold=self.threshold, anchors=self.anchors,
+            negatives=self.negatives, per_anchor=self.per_anchor, temperature=self.temperature,
+            positive=self.positive, xi=self.xi, xi_mode=self.xi_mode)
 
 
 class CRLN(Method):
@@ -207,7 +210,7 @@ class CRLN(Method):
         watch = {"reliable_before": (confidence >= self.config.threshold).float().mean()}
         if self.rectification is not None:
             with torch.no_grad():
-                rectified, corrected = self.rectification.scores(output.logits, opinion).max(1)
+                rectified, corrected = confidence_and_class(self.rectification.scores(output.logits, opinion))
             watch["reliable_after"] = (rectified >= self.config.threshold).float().mean()
             if progress.step >= self.config.rectify_start_steps:  # Eq. 8
                 return rectified, corrected, watch

@@ -18,15 +18,16 @@ from torch.nn import functional
 
 from semivox.components.consensus import Union, contested_voxels
 from semivox.components.ema import EmaTeacher
-from semivox.components.probabilities import Probabilities
+from semivox.components.probabilities import Probabilities, flat_log_softmax
 from semivox.components.schedules import sigmoid_ramp
 from semivox.components.uncertainty import UncertainToPrototype, pseudo_labels
 from semivox.components.voxels import confidence_and_class
 from semivox.losses.consistency import cosine
 from semivox.losses.overlap import dice_fg_sq
 from semivox.losses.prototype import PairSign
-from semivox.losses.weighted import coverage_weighted_ce, flat_log_softmax, kl_weighted_ce, masked_brier
+from semivox.losses.weighted import coverage_weighted_ce, kl_weighted_ce, masked_brier
 from semivox.methods.base import Method, MethodConfig, total
+from semivox.networks import NETWORKS
 from semivox.settings import Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 if TYPE_CHECKING:
@@ -80,6 +81,12 @@ class DualNetConfig(MethodConfig):
     """Leave out the pseudo-label and the prototype term, which have no gradient in the released code."""
     drop: tuple[Term, ...] = ()
     """Terms to leave out, for ablation: reg, contrast, unlabeled, uncertainty, disagreement."""
+
+    def __post_init__(self) -> None:
+        """Refuse a second network that is none."""
+        if self.second_network not in ("auto", *NETWORKS):
+            known = ", ".join(["auto", *NETWORKS])
+            raise ValueError(f"second_network = {self.second_network!r} is unknown, expected one of {known}")
 
 
 class DualNet(Method):

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from semivox.networks.factory import NetworkFactory, network_factory
 from semivox.networks.patches import check_patch_size, required_multiple
-from semivox.networks.table import NETWORKS
+from semivox.networks.table import NETWORKS, OTHER
 
-__all__ = ["NETWORKS", "NetworkFactory", "check_patch_size", "network_factory", "required_multiple"]
+__all__ = ["NETWORKS", "OTHER", "NetworkFactory", "check_patch_size", "network_factory", "required_multiple"]

@@ -7,16 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from semivox.errors import UsageError, did_you_mean
-from semivox.networks.table import ENTRIES, find_entry, monai_class_name
+from semivox.networks.table import ENTRIES, OTHER, find_entry, monai_class_name
 from semivox.types import Task
 
 if TYPE_CHECKING:
     from torch import nn
 
 INITIALIZATIONS = ("default", "kaiming")
-
-OTHER = "other"
-"""``make_network(decoder="other")``: another kind of decoder than the configured one, where the network has one."""
 
 NetworkFactory = Callable[..., "nn.Module"]
 """``make_network(**overrides)``: a new network on each call; its forward returns an ``Output``."""

@@ -13,6 +13,7 @@ from semivox.errors import ResourceError, UsageError
 from semivox.networks.blocks import initialize
 from semivox.networks.monai_options import complete_arguments
 from semivox.networks.output import Output
+from semivox.networks.table import OTHER
 from semivox.types import Task
 
 _LAST_IS_BEST = ("BasicUNetPlusPlus",)
@@ -76,7 +77,7 @@ def monai_factory(
     arguments_for(defaults | _without_init(settings))
 
     def make_network(**overrides: Any) -> nn.Module:
-        if overrides.get("decoder") == "other":  # these have one kind of decoder each
+        if overrides.get("decoder") == OTHER:  # these have one kind of decoder each
             del overrides["decoder"]
         wanted = defaults | _without_init(settings) | _without_init(overrides)
         network = _build(kind, arguments_for(wanted), options)

@@ -9,6 +9,9 @@ from semivox.errors import UsageError, did_you_mean
 MONAI_PREFIX = "monai:"
 """``"monai:DynUNet"`` is the class of that name in ``monai.networks.nets``."""
 
+OTHER = "other"
+"""``make_network(decoder=OTHER)``: another kind of decoder than the configured one, where the network has one."""
+
 
 class Entry(NamedTuple):
     """What is known of a network before it is imported."""
