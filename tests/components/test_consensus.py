@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from semivox.components.consensus import Union, answers, contested_voxels, union_label
+from semivox.components.consensus import Union, contested_voxels, union_label
 from semivox.networks.output import Output
 
 shapes = pytest.mark.parametrize(("classes", "space"), [(2, (8, 9)), (4, (8, 9)), (2, (4, 5, 6)), (4, (4, 5, 6))])
@@ -74,20 +74,12 @@ def test_swapping_the_networks_changes_nothing_not_even_ties(classes, space):
 def test_a_tie_with_the_background_is_background():
     even = torch.full((1, 2, 1, 1), 0.5)
     assert union_label(even, even).item() == 0
-    assert answers(even).item() == 0
-
-
-@shapes
-def test_answers_are_those_of_argmax(classes, space):
-    first, _ = two_answers(classes, space)
-    assert torch.equal(answers(first), first.argmax(1))
 
 
 def test_nothing_has_a_gradient():
     first, second = (each.requires_grad_() for each in two_answers(3, (4, 5)))
     assert not union_label(first, second).requires_grad
     assert not contested_voxels(first, second, 0.6).requires_grad
-    assert not answers(first).requires_grad
 
 
 @pytest.mark.parametrize("space", [(5, 6), (4, 5, 6)])

@@ -41,7 +41,8 @@ def _plain(module, coarse, fine, size):
             answer = scores.softmax(1) @ module.value(r2) + (prototypes if module.residual else 0)
             second = module.query_fine(answer) @ module.key_fine(r3).T / math.sqrt(6)
             volumes = second.view(1, -1, *f3.shape[1:])
-            logits.append(convolve(convolve(volumes, module.spatial.weight, padding=1), module.merge.weight)[0, 0])
+            volumes = convolve(volumes, module.spatial.weight, module.spatial.bias, padding=1)
+            logits.append(convolve(volumes, module.merge.weight, module.merge.bias)[0, 0])
         maps.append(torch.stack(logits))
     mode = "trilinear" if coarse.dim() == 5 else "bilinear"
     return functional.interpolate(torch.stack(maps), size=size, mode=mode)

@@ -18,9 +18,15 @@ SPACES = {2: (6, 5), 3: (4, 5, 3)}
 INPUTS, OUTPUTS = 4, 7
 
 
+def _settings(**changed):
+    settings = {"hidden": 6, "activate": True, "threshold": 0.8, "anchors": 5, "negatives": 9, "per_anchor": False,
+                "temperature": 0.5, "positive": "mixed", "xi": 0.6, "xi_mode": "fixed"}
+    return SupervisionSettings(**settings | changed)
+
+
 def _head(dimensions=3, **settings):
     torch.manual_seed(0)
-    settings = SupervisionSettings(hidden=6, **settings)
+    settings = _settings(**settings)
     head = RepresentationHead(INPUTS, OUTPUTS, dimensions=dimensions, settings=settings)
     if head.norm is not None:
         with torch.no_grad():
@@ -116,9 +122,9 @@ def test_statistics_move_as_those_of_a_plain_normalization(dimensions):
 
 @pytest.mark.parametrize(("hidden", "expected"), [(16, 8_048), (32, 16_032), (64, 32_000)])
 def test_published_sizes(hidden, expected):
-    head = RepresentationHead(16, 64, dimensions=3, settings=SupervisionSettings(hidden=hidden))
+    head = RepresentationHead(16, 64, dimensions=3, settings=_settings(hidden=hidden))
     assert sum(parameter.numel() for parameter in head.parameters()) == expected
-    bare = RepresentationHead(16, 64, dimensions=3, settings=SupervisionSettings(hidden=hidden, activate=False))
+    bare = RepresentationHead(16, 64, dimensions=3, settings=_settings(hidden=hidden, activate=False))
     assert isinstance(head.norm, nn.BatchNorm3d)
     assert sum(parameter.numel() for parameter in bare.parameters()) == expected - 2 * hidden
 
@@ -128,15 +134,16 @@ def test_mean_of_a_class_before_the_last_convolution_is_that_after_it():
     label = torch.randint(0, 3, (features.numel() // INPUTS,), generator=torch.Generator().manual_seed(0))
     trusted = torch.ones_like(label, dtype=torch.bool)
     hidden = head(features)
-    early = head.project(supervision.class_means(hidden.rows, label, trusted, classes=3))
-    late = supervision.class_means(head.project(hidden.rows), label, trusted, classes=3)
+    members = supervision.class_members(label, trusted, classes=3)
+    early = head.project(supervision.class_means(hidden.rows, members))
+    late = supervision.class_means(head.project(hidden.rows), members)
     assert torch.allclose(early, late, atol=1e-5)
 
 
 @pytest.mark.parametrize("xi", [0.0, 0.6, 1.0])
 def test_positive_lies_between_mean_and_prototypes(xi):
     means, prototypes = torch.randn(3, 5), torch.randn(3, 4, 5, requires_grad=True)
-    found = positives(means, prototypes, SupervisionSettings(xi=xi))
+    found = positives(means, prototypes, _settings(xi=xi))
     share = xi / (1 + xi)
     assert 0 <= share <= 0.5
     assert torch.allclose(found, (1 - share) * means + share * prototypes.mean(1), atol=1e-6)
@@ -145,14 +152,14 @@ def test_positive_lies_between_mean_and_prototypes(xi):
 
 def test_other_positives():
     means, prototypes = torch.randn(3, 5), torch.randn(3, 4, 5)
-    assert torch.equal(positives(means, prototypes, SupervisionSettings(positive="mean")), means)
-    assert torch.equal(positives(means, prototypes, SupervisionSettings(positive="proto")), prototypes.mean(1))
-    assert torch.equal(positives(means, None, SupervisionSettings(positive="proto")), means)
+    assert torch.equal(positives(means, prototypes, _settings(positive="mean")), means)
+    assert torch.equal(positives(means, prototypes, _settings(positive="proto")), prototypes.mean(1))
+    assert torch.equal(positives(means, None, _settings(positive="proto")), means)
 
 
 def test_uniform_xi_is_drawn_for_each_class_and_call():
     means, prototypes = torch.zeros(200, 5), torch.ones(200, 2, 5)
-    settings = SupervisionSettings(xi_mode="uniform")
+    settings = _settings(xi_mode="uniform")
     torch.manual_seed(0)
     found, again = positives(means, prototypes, settings), positives(means, prototypes, settings)
     shares = found[:, 0]
@@ -176,8 +183,7 @@ def _problem(classes=3, dimensions=3, seed=3):
 
 def _build(dimensions=3, **settings):
     torch.manual_seed(0)
-    settings = {"hidden": 6, "threshold": 0.8, "anchors": 5, "negatives": 9, **settings}
-    return PositiveSupervision(INPUTS, OUTPUTS, dimensions=dimensions, settings=SupervisionSettings(**settings))
+    return PositiveSupervision(INPUTS, OUTPUTS, dimensions=dimensions, settings=_settings(**settings))
 
 
 @pytest.fixture

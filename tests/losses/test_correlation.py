@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from semivox.losses import correlation
 from semivox.losses.correlation import correlation_rows, cross_entropy_of_rows, omni_correlation
 
 kinds = pytest.mark.parametrize("similarity", ["dot", "cosine"])
@@ -50,7 +51,8 @@ def compare_with(prototypes: torch.Tensor, drawn: torch.Tensor, similarity: str 
 
 @kinds
 @pytest.mark.parametrize("block", [2, 4, 100])
-def test_loss_is_the_equation(similarity: str, block: int) -> None:
+def test_loss_is_the_equation(similarity: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(correlation, "_BLOCK_ROWS", block)
     queries, prototypes, drawn = material()
     targets = queries.flip(0)
     counted = torch.tensor([True, False, True, True, False, True])
@@ -60,17 +62,18 @@ def test_loss_is_the_equation(similarity: str, block: int) -> None:
     total = 0.0
     for row in (0, 2, 3, 5):
         total -= sum(t * math.log(s + 1e-8) for s, t in zip(slow_s[row], slow_t[row], strict=True))
-    value = omni_correlation(queries, targets, counted, compare_with(prototypes, drawn, similarity), block=block)
+    value = omni_correlation(queries, targets, counted, compare_with(prototypes, drawn, similarity))
     assert value.item() == pytest.approx(total / 4, rel=1e-5)
 
 
 @kinds
-def test_blocks_have_the_gradients_of_all_rows_at_once(similarity: str) -> None:
+def test_blocks_have_the_gradients_of_all_rows_at_once(similarity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(correlation, "_BLOCK_ROWS", 4)
     queries, prototypes, drawn = material()
     counted = torch.tensor([True, False, True, True, False, True])
     found, expected = ([side.clone().requires_grad_() for side in (queries, queries.flip(0))] for _ in range(2))
     compare = compare_with(prototypes, drawn, similarity)
-    (3 * omni_correlation(*found, counted, compare, block=4)).backward()
+    (3 * omni_correlation(*found, counted, compare)).backward()
     rows = cross_entropy_of_rows(*(compare(side) for side in expected))
     (3 * rows[counted].mean()).backward()
     for mine, theirs in zip(found, expected, strict=True):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from semivox.losses.weighted import coverage_weighted_ce, flat_log_softmax, kl_weighted_ce, masked_brier
+from semivox.losses.weighted import coverage_weighted_ce, kl_weighted_ce, masked_brier
 
 cases = pytest.mark.parametrize(
     ("classes", "space"),
@@ -28,14 +28,6 @@ def material(classes, space):
 def rows(values):
     """Rows of K values, one for each voxel of the batch."""
     return values.double().movedim(1, -1).reshape(-1, values.shape[1]).numpy()
-
-
-@cases
-def test_flat_log_softmax_is_log_softmax_with_the_voxels_in_one_row(classes, space):
-    logits = torch.randn(2, classes, *space)
-    kind = torch.channels_last if len(space) == 2 else torch.channels_last_3d
-    for each in (logits, logits.to(memory_format=kind)):
-        torch.testing.assert_close(flat_log_softmax(each), logits.log_softmax(1).flatten(2))
 
 
 @cases

@@ -1,9 +1,11 @@
-"""Normalization statistics inside a step: which ones are used, and which ones change, without flipping modes.
+"""Normalization statistics inside a step: which ones are used, and which ones change.
 
 A layer such as BatchNorm does two things in one call: it normalizes with the batch's or with the running
 statistics, and it updates the running ones. Methods that run a network more than once in a step often want only
-the first. ``train()`` / ``eval()`` inside a step would reach hooks, dropout and every other user of the network, so
-the functions below take a module and leave it as it was.
+the first. A mode that a method flips and forgets would reach every later call of the network, so both functions leave
+the module as they found it. :func:`frozen_statistics` touches no mode: it runs on copies of the buffers.
+:func:`evaluation_pass` does flip modes: it sets the training flag of each part for the one call, and restores each
+afterwards, also after an error; meanwhile nothing else may run the module.
 """
 
 from __future__ import annotations

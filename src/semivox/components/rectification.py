@@ -97,8 +97,9 @@ class Rectification(nn.Module):
         mixed = (logits.softmax(1) + (1 - mu) * opinion.softmax(1)) / (2 - mu)
         return mixed.clamp(min=torch.finfo(mixed.dtype).tiny).log()
 
+    @torch.no_grad()
     def scores(self, logits: Tensor, opinion: Tensor) -> Tensor:
-        """What confidence and pseudo-label are read from, (B, K, *space).
+        """What confidence and pseudo-label are read from, (B, K, *space); without gradient.
 
         Sums to 1 over the classes, except in ``prob_raw``, where it sums to ``2 - mu``.
         """

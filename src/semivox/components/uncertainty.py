@@ -155,5 +155,5 @@ class UncertainToPrototype(nn.Module):
         candidates = features_at(features, sample.position)
         members = class_members(label, reliable, classes=self.classes)
         means = class_means(features.float().flatten(2).mT, members)  # sums over a million voxels are float32
-        prototypes = Prototypes(means, members.flatten(0, -2).any(0))
+        prototypes = Prototypes(means, members.any(-1).any(0))
         return prototype_distance(candidates, sample.chosen, prototypes, pair_sign=self.pair_sign)

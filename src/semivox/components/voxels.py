@@ -121,14 +121,14 @@ def neighborhoods(features: Tensor, index: Tensor) -> Tensor:
 
 
 def class_members(label: Tensor, trusted: Tensor, *, classes: int) -> Tensor:
-    """Which trusted voxels are of each class: (*groups, V, K) boolean.
+    """Which trusted voxels are of each class: (*groups, K, V) boolean.
 
     Args:
         label: (*groups, V) integers 0..K-1.
         trusted: (*groups, V) boolean.
         classes: K.
     """
-    return torch.stack([trusted & (label == number) for number in range(classes)], -1)
+    return torch.stack([trusted & (label == number) for number in range(classes)], -2)
 
 
 def class_means(rows: Tensor, members: Tensor) -> Tensor:
@@ -136,9 +136,9 @@ def class_means(rows: Tensor, members: Tensor) -> Tensor:
 
     Args:
         rows: (*groups, V, D); the sums of a group are computed in their type, so give float32 where it matters.
-        members: (*groups, V, K) boolean.
+        members: (*groups, K, V) boolean.
     """
     with torch.autocast(rows.device.type, enabled=False):
-        sums = (rows.mT @ members.to(rows.dtype)).float()  # twice as fast as the other way round
-    total = sums.reshape(-1, *sums.shape[-2:]).sum(0).mT
-    return total / members.flatten(0, -2).sum(0).clamp(min=1).unsqueeze(1)
+        sums = (members.to(rows.dtype) @ rows).float()
+    counts = members.sum(-1).reshape(-1, members.shape[-2]).sum(0)
+    return sums.reshape(-1, *sums.shape[-2:]).sum(0) / counts.clamp(min=1).unsqueeze(1)

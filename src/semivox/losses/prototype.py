@@ -19,23 +19,6 @@ class Prototypes(NamedTuple):
     """(K,) boolean, whether the class has voxels."""
 
 
-def class_means(features: Tensor, members: Tensor) -> Prototypes:
-    """Mean feature of the voxels of each class: ``u_k = mean_{v in M_k} e_v``.
-
-    Args:
-        features: e, (B, D, *space).
-        members: M, (B, K, *space) boolean.
-
-    Returns:
-        Prototypes with a gradient into ``features``.
-    """
-    counts = members.flatten(2).sum((0, 2))
-    with torch.autocast(features.device.type, enabled=False):  # sums over a million voxels are float32
-        values = features.float().flatten(2).transpose(1, 2)
-        sums = torch.bmm(members.flatten(2).float(), values).sum(0)
-    return Prototypes(sums / counts.clamp(min=1).unsqueeze(1), counts > 0)
-
-
 def prototype_distance(
     candidates: Tensor, chosen: Tensor, prototypes: Prototypes, *, pair_sign: PairSign = "minus"
 ) -> Tensor:
@@ -48,7 +31,7 @@ def prototype_distance(
     Args:
         candidates: c, (K, M, D) features, M places for each class.
         chosen: (K, M) boolean, the places that hold a candidate.
-        prototypes: u, see :func:`class_means`.
+        prototypes: u; the gradient reaches them through the second mean alone.
         pair_sign: ``"minus"`` as above; ``"plus"`` has ``|u_k - u_l|`` in the second mean: it pulls them together.
 
     Returns:

@@ -27,12 +27,11 @@ from semivox.losses.correlation import Similarity, correlation_rows, omni_correl
 from semivox.losses.overlap import dice_fg_lin
 from semivox.losses.supervised import ce_dice, cross_entropy
 from semivox.methods.base import Method, MethodConfig, total
-from semivox.networks import OTHER
+from semivox.networks import OTHER, NetworkFactory
 from semivox.networks.features import decoder_widths, encoder_widths
 from semivox.settings import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 if TYPE_CHECKING:
-    from semivox.networks import NetworkFactory
     from semivox.types import Batch, Progress, StepOutput, Task
 
 

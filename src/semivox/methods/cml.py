@@ -20,13 +20,12 @@ from semivox.losses.discrepancy import discrepancy
 from semivox.losses.overlap import dice_mean_lin
 from semivox.losses.supervised import ce_dice
 from semivox.methods.base import Method, MethodConfig, total
-from semivox.networks import OTHER
+from semivox.networks import OTHER, NetworkFactory
 from semivox.networks.features import encoder_widths
 from semivox.settings import Fraction, FractionBelowOne, NonNegativeFloat
 from semivox.types import Stage
 
 if TYPE_CHECKING:
-    from semivox.networks import NetworkFactory
     from semivox.networks.output import Output
     from semivox.types import Batch, Progress, StepOutput, Task
 

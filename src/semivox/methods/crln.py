@@ -209,8 +209,7 @@ class CRLN(Method):
         confidence, label = confidence_and_class(output.logits.softmax(1))
         watch = {"reliable_before": (confidence >= self.config.threshold).float().mean()}
         if self.rectification is not None:
-            with torch.no_grad():
-                rectified, corrected = confidence_and_class(self.rectification.scores(output.logits, opinion))
+            rectified, corrected = confidence_and_class(self.rectification.scores(output.logits, opinion))
             watch["reliable_after"] = (rectified >= self.config.threshold).float().mean()
             if progress.step >= self.config.rectify_start_steps:  # Eq. 8
                 return rectified, corrected, watch

@@ -112,14 +112,8 @@ class DualNet(Method):
     Config = DualNetConfig
     profiles = {
         "default": {"network.init": "kaiming"},
-        "released": {
-            "data.augmentation": "crop",
-            "optimizer.schedule": "step",
-            "method.unc_dir": "vnet_to_resnet",
-            "method.lc_sign": "plus",
-            "method.ramp_staircase": 150,
-            "method.released_bugs": True,
-        },
+        "released": {"data.augmentation": "crop", "optimizer.schedule": "step", "method.unc_dir": "vnet_to_resnet",
+                     "method.lc_sign": "plus", "method.ramp_staircase": 150, "method.released_bugs": True},
     }
     config: DualNetConfig
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from semivox.components.training_figures import hard_dice
+from semivox.components.hard_dice import hard_dice
 
 
 @pytest.mark.parametrize("classes", [2, 4])
