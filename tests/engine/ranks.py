@@ -17,6 +17,7 @@ from run_material import tiny_config
 from semivox.data.store import Store
 from semivox.engine import loop
 from semivox.engine.train import start_run
+from semivox.methods import get_method
 
 STEPS = 5
 
@@ -48,7 +49,8 @@ def train_and_watch(store: Store, method: str, out: Path) -> None:
         seen["rank"], seen["world_size"] = training.fabric.global_rank, training.fabric.world_size
 
     loop.take_turn, loop.train_step = record, step
-    start_run(store, out / method, tiny_config(store, method, {"engine.steps": STEPS, "data.unlabeled_per_batch": 1}))
+    changes = {"engine.steps": STEPS, "data.unlabeled_per_batch": get_method(method).samples_multiple}
+    start_run(store, out / method, tiny_config(store, method, changes))
     loop.take_turn, loop.train_step = take_turn, train_step
     (out / f"{method}-{seen['rank']}.json").write_text(json.dumps(seen))
 

@@ -20,6 +20,7 @@ from semivox.engine.rundir import RunDirectory
 from semivox.engine.train import start_run
 from semivox.errors import StoppedError
 from semivox.fsio import sha256_file
+from semivox.methods import get_method
 from semivox.recipes import merge, nest, resolve
 
 TINY = {
@@ -36,6 +37,8 @@ TIMING = ("seconds_per_step", "data_wait_share", "patches_per_second", "peak_mem
 def tiny_wishes(method: str, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """A tiny run of ``method``; ``changes`` are dotted paths to values."""
     wishes = {**TINY, "method": {"name": method}}
+    if ":" not in method:  # two samples are left where halves of the batch are mixed
+        wishes = merge(wishes, {"data": {"labeled_per_batch": 2 * get_method(method).samples_multiple}})
     for path, value in (changes or {}).items():
         wishes = merge(wishes, nest(path, value))
     return wishes
