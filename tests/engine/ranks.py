@@ -49,7 +49,9 @@ def train_and_watch(store: Store, method: str, out: Path) -> None:
         seen["rank"], seen["world_size"] = training.fabric.global_rank, training.fabric.world_size
 
     loop.take_turn, loop.train_step = record, step
-    changes = {"engine.steps": STEPS, "data.unlabeled_per_batch": get_method(method).samples_multiple}
+    multiple = get_method(method).samples_multiple
+    unlabeled = 1 if multiple == 1 else 2 * multiple  # two samples are left where halves of the batch are mixed
+    changes = {"engine.steps": STEPS, "data.unlabeled_per_batch": unlabeled}
     start_run(store, out / method, tiny_config(store, method, changes))
     loop.take_turn, loop.train_step = take_turn, train_step
     (out / f"{method}-{seen['rank']}.json").write_text(json.dumps(seen))
