@@ -90,7 +90,7 @@ def train_step(training: Training, stream: Iterator[tuple[Batch, float]], progre
         take_turn(training, parts, progress, turn)
     with torch.no_grad():
         training.method.after_step(progress)
-        if progress.step + 1 == progress.total:
+        if ends_stage(progress):
             training.method.after_stage(progress.stage)
     training.window.add_step(seconds=time.perf_counter() - started, wait_s=sum(wait_s for _, wait_s in drawn),
                              patches=sum(len(batch.case) for batch in parts) * training.fabric.world_size)

@@ -79,6 +79,7 @@ class _Blocks(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, queries: Tensor, targets: Tensor, share: Tensor, compare: Compare) -> Tensor:
+        """The loss, and the gradients that ``backward`` scales: block by block, so that few rows exist at a time."""
         wanted = ctx.needs_input_grad[:2]
         total = torch.zeros((), device=queries.device)
         gradients: list[tuple[Tensor, ...]] = []
