@@ -32,6 +32,7 @@ class Run(NamedTuple):
     seed: int = 0
     settings: tuple[str, ...] = ()
     variant: str = ""
+    precision: str = "bf16"
 
     @property
     def name(self) -> str:
@@ -87,23 +88,23 @@ def main() -> None:
     command("prepare", options.data, store, "--recipe", "la_half")
     for run in MATRICES[options.steps]:
         if options.only in (None, run.name) and run.name not in {row["run"] for row in read_rows(files.rows)}:
-            finish(run, options.steps, store, options.work / files.rows.stem)
+            finish(run, options.steps, store, work=options.work / files.rows.stem, files=files)
     compare(files)
 
 
-def finish(run: Run, steps: int, store: Path, work: Path) -> None:
+def finish(run: Run, steps: int, store: Path, *, work: Path, files: Files) -> None:
     """Train or resume a run, score its last checkpoint on the test cases, append its row."""
     folder, predictions, scores = (work / part / run.name for part in ("runs", "predictions", "scores"))
     if (folder / "config.json").is_file():
         command("resume", folder)
     else:
         command("train", store, folder, "--method", run.method, "--labeled", LABELED, "--validation", VALIDATION,
-                "--steps", steps, "--seed", run.seed, "--precision", "bf16",
+                "--steps", steps, "--seed", run.seed, "--precision", run.precision,
                 "--set", f"engine.validate_every={200 if steps == 600 else 250}",
                 *(word for setting in run.settings for word in ("--set", setting)))
     command("predict", folder, store / "imagesTs", predictions, "--overwrite")
     command("evaluate", predictions, store / "labelsTs", "--out", scores, "--protocol", "literature", "--overwrite")
-    record(run, files_of(steps), folder, scores=scores)
+    record(run, files, folder, scores=scores)
 
 
 def record(run: Run, files: Files, folder: Path, *, scores: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 import semivox
+from semivox import memory
 
 PACKAGES = ("torch", "lightning", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "pydantic", "edt",
             "connected-components-3d", "monai", "tensorboard", "matplotlib")
@@ -50,9 +50,7 @@ def describe_environment(*, precision: str, world_size: int) -> dict[str, Any]:
 def peak_memory_mb() -> float:
     """Peak memory of this process so far, in MB: the allocator's if it uses a GPU, else the resident set's."""
     on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    if on_gpu:
-        return on_gpu / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return on_gpu / 2**20 if on_gpu else memory.peak_memory_mb()
 
 
 def _version(name: str) -> str | None:
