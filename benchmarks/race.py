@@ -153,6 +153,7 @@ def _work(side: Side, setup: Setup, connection: Connection) -> None:
                 connection.send(_peak_mb(setup.device))
                 continue
             elapsed, result = timed(work, setup.device)
+            result = result.cpu() if hasattr(result, "cpu") else result
             connection.send((elapsed, result if order == "result" else None))
     except EOFError:
         return

@@ -1,11 +1,14 @@
-"""Memory of this process: how large arrays are allocated, and how much was used at most."""
+"""Memory of this process: how large arrays are allocated, how much is left, how much was used at most."""
 
 from __future__ import annotations
 
 import ctypes
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 GROWTH_BYTES = 256 << 20
@@ -38,3 +41,49 @@ def peak_memory_mb() -> float:
     """Peak of the resident set of this process so far, in MB of 2^20 bytes."""
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def available_memory_bytes(root: Path = Path("/")) -> int | None:
+    """Main memory that this process can still take without swapping, in bytes.
+
+    The system's free and reclaimable memory, or what the control group of a container or batch job leaves of its
+    limit, whichever is less.
+
+    Args:
+        root: where ``proc`` and ``sys`` are.
+
+    Returns:
+        None where the system does not say (no ``/proc/meminfo``).
+    """
+    try:
+        lines = (root / "proc/meminfo").read_text(encoding="utf-8").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    return min([free, *_left_by_groups(root)])
+
+
+def _left_by_groups(root: Path) -> Iterator[int]:
+    """What each control group that this process is in leaves of its limit; reclaimable file pages count as free."""
+    try:
+        entries = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for entry in entries:
+        number, controllers, path = entry.split(":", 2)
+        if number == "0":
+            base, limit, usage, files = "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            base, limit, usage, files = ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+                                         "total_inactive_file")
+        else:
+            continue
+        top = root / base
+        folder = top / path.lstrip("/")
+        for group in (folder, *folder.parents):
+            with suppress(OSError, ValueError):  # "max" is no number: there is no limit
+                used = int((group / usage).read_text())
+                stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+                yield int((group / limit).read_text()) - used + int(stat.get(files, 0))
+            if group == top:
+                break

@@ -28,7 +28,8 @@ from semivox.engine.build import (
     to_memory_format,
 )
 from semivox.engine.checkpoint import Snapshot, load_latest
-from semivox.engine.environment import describe_environment
+from semivox.engine.environment import describe_environment, peak_memory_mb
+from semivox.engine.footprint import reserve_memory
 from semivox.engine.logs import MetricsLog
 from semivox.engine.loop import Training, draw, fit, restore, save, say
 from semivox.engine.optim import build_optimizer
@@ -64,6 +65,7 @@ def start_run(store: Store, path: Path, config: RunConfig) -> RunDirectory:
                                             precision=precision_of(config)))  # type: ignore[arg-type]
     fabric = launch(config)
     refuse_impossible(fabric, store, split=split, config=config)
+    reserve(fabric, store, split=split, config=config)
     origin = {"store": str(store.path.resolve()), "store_digest": store.digest, "name": store.name,
               "split": split_to_json(split)}
     plan = plan_of_run(store.plan, config)
@@ -104,6 +106,7 @@ def resume_run(path: Path, store_path: Path | None = None) -> bool:
             say(f"WARNING SVX-K1  {line}.")
         # results depend on the number of threads: go on with the number that the run was started with
         torch.set_num_threads(read_json(run.environment)["threads"])
+        reserve(fabric, store, split=split, config=config)
         train(fabric, run, store, split=split, snapshot=snapshot)
     return True
 
@@ -141,6 +144,14 @@ def refuse_impossible(fabric: Fabric, store: Store, *, split: Split, config: Run
         validator_for(store, split, config, plan=plan_of_run(store.plan, config))
 
 
+def reserve(fabric: Fabric, store: Store, *, split: Split, config: RunConfig) -> None:
+    """Estimate the run's memory, refuse what will not fit, say so otherwise."""
+    method = build_method(config, store.plan, len(split.labeled))
+    memory = reserve_memory(fabric, method, config, precision_of(config))
+    if fabric.is_global_zero:
+        say(f"Memory: {memory}.")
+
+
 @contextmanager
 def working_on(run: RunDirectory, fabric: Fabric) -> Iterator[None]:
     """Hold the run's lock. Of several processes the first does, and it alone reports why the run ended early."""
@@ -168,6 +179,7 @@ def train(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, snap
         if fabric.is_global_zero:
             draw(training)
             write_weights(run, training.method.predictor())
+            say(f"Peak memory {peak_memory_mb() * 2**20 / 1e9:.1f} GB.")
         fabric.barrier()
 
 

@@ -1,0 +1,183 @@
+"""How much memory a run will need, known before it starts, against what the machine has.
+
+One forward pass on a small patch is measured and scaled to the run's patch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from semivox.config import RunConfig
+from semivox.data.loading import BATCHES_AHEAD
+from semivox.errors import ResourceError
+from semivox.inference.precision import autocast
+from semivox.memory import available_memory_bytes, keep_freed_memory
+from semivox.methods import get_method
+from semivox.methods.base import Method
+from semivox.networks.patches import required_multiple
+from semivox.seeding import seed_torch
+from semivox.types import Batch, Progress
+
+LIVE_MAPS = 4
+"""Tensors as large as the largest saved one that exist beside the saved ones during the backward pass."""
+KEPT_SHARE = 1.5
+"""Memory with freed areas kept over memory without: they do not always fit the next tensor."""
+
+WORKER_BYTES = 150 << 20
+"""What a loader's worker process has for itself, beside the batches."""
+
+
+class Footprint(NamedTuple):
+    """What a run needs beside what the process has already."""
+
+    state: int
+    """Bytes of weights, gradients and the optimizer's moments."""
+    step: int
+    """Bytes of one forward and backward pass on one batch: what the graph keeps, and what is in work."""
+    loading: int = 0
+    """Bytes of the loader's workers and of the batches that they read ahead, always in main memory."""
+
+    @property
+    def total(self) -> int:
+        """Bytes, if freed memory goes back to the system."""
+        return self.state + self.step + self.loading
+
+    @property
+    def kept(self) -> int:
+        """Bytes, if freed memory stays with the process."""
+        return self.total + int((KEPT_SHARE - 1) * self.step)
+
+
+def footprint(method: Method, config: RunConfig, precision: str) -> Footprint | None:
+    """Estimate the memory of a step of a freshly built method on the CPU; its weights stay, its memories do not.
+
+    The forward pass runs on two small patches, and all tensors that its graph keeps are counted. What grows with the
+    patch is scaled to the run's patch.
+
+    Returns:
+        None where the network takes no smaller patch than the run's.
+    """
+    patch = config.data.patch_size[: method.task.dimensions]
+    small = [min(side, 2 * required_multiple(config.network.name, config.network.options)) for side in patch]
+    double = list(small)
+    longest = max(range(len(patch)), key=lambda axis: patch[axis])
+    double[longest] = min(2 * small[longest], patch[longest])
+    sizes = (small, double) if small != double else (small,)
+    try:
+        counts = {math.prod(size): _saved(method, config, size, precision) for size in sizes}
+    except (RuntimeError, ValueError, AssertionError):  # a network that was built for one image size
+        return None
+    grown = [_line(dict(zip(counts, values, strict=True)), math.prod(patch))
+             for values in zip(*counts.values(), strict=True)]
+    weights = sum(weight.numel() * weight.element_size() for weight in method.parameters())
+    moments = 2 if config.optimizer.name == "sgd" else 3
+    return Footprint(weights * (1 + moments), int(grown[0] + LIVE_MAPS * grown[1]), _loading(config, method))
+
+
+def reserve_memory(fabric: Fabric, method: Method, config: RunConfig, precision: str) -> str:
+    """Set how this process allocates, by what the run needs and the machine has.
+
+    On a CPU freed memory is kept for the next tensor if there is room for that: steps are faster so.
+
+    Args:
+        fabric: the launched run.
+        method: freshly built, on the CPU; used up.
+        config: of the run.
+        precision: "fp32" or "bf16".
+
+    Returns:
+        A sentence for the person who watches.
+
+    Raises:
+        ResourceError: C9, the memory that is free will not do.
+    """
+    needed = footprint(method, config, precision)
+    on_gpu = fabric.device.type == "cuda"
+    processes = 1 if on_gpu else config.engine.devices
+    # of all processes the first one looks: they must come to the same end
+    free = fabric.broadcast(torch.cuda.mem_get_info(fabric.device)[0] if on_gpu else available_memory_bytes())
+    if needed is None or free is None:
+        return "not estimated: " + ("the system does not say what is free" if needed else "the network takes one size")
+    free //= processes
+    least = needed.state + needed.step if on_gpu else needed.total
+    if least > free:
+        raise ResourceError("C9", "data.patch_size", f"a step on {_sides(config)} needs about {_gb(least)}, "
+                            f"{_gb(free)} are free", _remedy(config))
+    if on_gpu:
+        return f"about {_gb(least)} of the GPU's needed, {_gb(free)} free"
+    if needed.kept > free:
+        return f"about {_gb(least)} needed, {_gb(free)} free, too little for the faster allocation"
+    keep_freed_memory()
+    return f"about {_gb(needed.kept)} needed, {_gb(free)} free"
+
+
+def _sides(config: RunConfig) -> str:
+    data = config.data
+    return f"{data.labeled_per_batch + data.unlabeled_per_batch} patches of {'x'.join(map(str, data.patch_size))}"
+
+
+def _remedy(config: RunConfig) -> str:
+    """Half the patches twice, where the method allows it."""
+    smaller = "take a smaller data.patch_size or network.width"
+    asked = {name: getattr(config.data, name) for name in ("labeled_per_batch", "unlabeled_per_batch")}
+    if any(number % (2 * get_method(config.method.name).samples_multiple) for number in asked.values()):
+        return smaller
+    halves = " ".join(f"--set data.{name}={number // 2}" for name, number in asked.items() if number)
+    return f"{halves} --set engine.accumulate={2 * config.engine.accumulate}, or {smaller}"
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+def _loading(config: RunConfig, method: Method) -> int:
+    data = config.data
+    voxels = math.prod(data.patch_size)
+    samples = data.labeled_per_batch + data.unlabeled_per_batch
+    batch = 4 * samples * method.task.channels * voxels + 8 * data.labeled_per_batch * voxels
+    return data.workers * (WORKER_BYTES + BATCHES_AHEAD * batch) + batch
+
+
+def _line(points: dict[int, int], at: int) -> float:
+    """The value at ``at`` of the line through two points, or of the only point."""
+    (first, low), (second, high) = min(points.items()), max(points.items())
+    return low if first == second else low + (high - low) * (at - first) / (second - first)
+
+
+def _saved(method: Method, config: RunConfig, patch: Sequence[int], precision: str) -> tuple[int, int]:
+    """Bytes of all tensors that the graph of a forward pass keeps, and of the largest of them."""
+    sizes: dict[int, int] = {}
+    weights = {weight.data_ptr() for weight in method.parameters()}
+
+    def note(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in weights:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return value
+
+    stage = config.engine.stages[-1]
+    progress = Progress(stage.name, stage.steps - 1, stage.steps, config.engine.steps - 1, config.engine.steps)
+    found = (0, 0)
+    for turn in method.turns:
+        sizes.clear()
+        with torch.random.fork_rng(devices=()), torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
+            seed_torch(config.seed, "footprint")
+            with autocast(precision, "cpu"):
+                output = method(_batch(method, config, patch), progress, turn)
+            found = max(found, (sum(sizes.values()), max(sizes.values(), default=0)))
+            del output
+    return found
+
+
+def _batch(method: Method, config: RunConfig, patch: Sequence[int]) -> Batch:
+    """A batch of noise in which every class occurs."""
+    labeled, task = config.data.labeled_per_batch, method.task
+    samples = labeled + config.data.unlabeled_per_batch
+    label = torch.arange(labeled * math.prod(patch)).reshape(labeled, *patch) % task.classes
+    return Batch(torch.randn(samples, task.channels, *patch), label, torch.zeros(samples, dtype=torch.int64))

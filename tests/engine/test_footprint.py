@@ -1,0 +1,164 @@
+"""The memory of a run: estimated close to what it takes, refused with a way out when it is not there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from run_material import tiny_config
+
+from semivox.engine import footprint as module
+from semivox.engine.build import build_method
+from semivox.engine.footprint import footprint, reserve_memory
+from semivox.engine.train import start_run
+from semivox.errors import ResourceError
+
+MEASURE = """
+import json, sys
+from pathlib import Path
+import torch
+from semivox.data.store import Store
+from semivox.engine.build import build_method, memory_format, to_memory_format
+from semivox.engine.footprint import _batch, footprint
+from semivox.inference.precision import autocast
+from semivox.memory import keep_freed_memory, peak_memory_mb
+from semivox.recipes import resolve
+from semivox.types import Progress
+
+torch.set_num_threads(1)
+kept = sys.argv[3] == "kept"
+if kept:
+    keep_freed_memory()
+wishes = {"method": {"name": sys.argv[2]}, "engine": {"steps": 10},
+          "data": {"labeled": 2, "labeled_per_batch": 2, "patch_size": [96, 80, 64], "workers": 0}}
+config = resolve(Store.open(Path(sys.argv[1])).plan, wishes)
+new_method = lambda: build_method(config, Store.open(Path(sys.argv[1])).plan, 2)
+estimate = footprint(new_method(), config, "fp32")
+method = new_method()
+to_memory_format(method, memory_format(config.engine, 3), 3)
+optimizer = torch.optim.SGD(method.parameters(), lr=1e-3, momentum=0.9)
+before = peak_memory_mb()
+for step in range(2):
+    batch = _batch(method, config, [96, 80, 64])
+    optimizer.zero_grad()
+    method(batch, Progress("main", step, 10, step, 10)).loss.backward()
+    optimizer.step()
+print(json.dumps([estimate.kept if kept else estimate.total, (peak_memory_mb() - before) * 2**20]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures the resident set of glibc's allocation")
+@pytest.mark.parametrize(("method", "way"), [("supervised", "kept"), ("supervised", "returned"), ("dualnet", "kept")])
+def test_the_estimate_is_close_to_what_a_step_takes(toy_store, method, way):
+    command = [sys.executable, "-c", MEASURE, str(toy_store.path), method, way]
+    estimated, taken = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert 0.75 < estimated / taken < 1.5
+
+
+def config_of(store, changes=None):
+    return tiny_config(store, "supervised", {"network.width": 16, "data.patch_size": [64, 64, 64], **(changes or {})})
+
+
+def method_of(store, config):
+    return build_method(config, store.plan, 2)
+
+
+def test_the_estimate_grows_with_the_patch_and_with_the_samples(toy_store):
+    sizes = [footprint(method_of(toy_store, config), config, "fp32").step
+             for config in (config_of(toy_store), config_of(toy_store, {"data.patch_size": [64, 64, 128]}),
+                            config_of(toy_store, {"data.labeled_per_batch": 4}))]
+    assert sizes[1] == pytest.approx(2 * sizes[0], rel=0.1)
+    assert sizes[2] == pytest.approx(2 * sizes[0], rel=0.1)
+
+
+def test_half_precision_needs_less(toy_store):
+    config = config_of(toy_store)
+    full, half = (footprint(method_of(toy_store, config), config, precision).step for precision in ("fp32", "bf16"))
+    assert half < 0.8 * full
+
+
+def test_looking_does_not_touch_the_global_generator_or_the_gradients(toy_store):
+    config = config_of(toy_store)
+    method = method_of(toy_store, config)
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    footprint(method, config, "fp32")
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(weight.grad is None for weight in method.parameters())
+
+
+# --- against what is free ----------------------------------------------------------------------------------------
+
+
+def fabric():
+    return SimpleNamespace(device=torch.device("cpu"), broadcast=lambda value: value)
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """``free(bytes)`` sets what the machine has left; ``free.kept`` counts the switches to the faster allocation."""
+    def setter(size):
+        monkeypatch.setattr(module, "available_memory_bytes", lambda: size)
+
+    setter.kept = []
+    monkeypatch.setattr(module, "keep_freed_memory", lambda: setter.kept.append(1))
+    return setter
+
+
+def test_with_room_freed_memory_is_kept(toy_store, free):
+    config = config_of(toy_store)
+    free(10**12)
+    assert reserve_memory(fabric(), method_of(toy_store, config), config, "fp32").endswith("needed, 1000.0 GB free")
+    assert free.kept
+
+
+def test_with_little_room_it_is_given_back(toy_store, free):
+    config = config_of(toy_store)
+    needed = footprint(method_of(toy_store, config), config, "fp32")
+    free((needed.total + needed.kept) // 2)
+    assert "too little for the faster allocation" in reserve_memory(fabric(), method_of(toy_store, config), config,
+                                                                    "fp32")
+    assert not free.kept
+
+
+def test_processes_share_what_is_free(toy_store, free):
+    config = config_of(toy_store, {"engine.devices": 2})
+    needed = footprint(method_of(toy_store, config), config, "fp32")
+    free(2 * needed.total - 2)
+    with pytest.raises(ResourceError, match="SVX-C9"):
+        reserve_memory(fabric(), method_of(toy_store, config), config, "fp32")
+
+
+@pytest.mark.parametrize(("labeled", "way_out"), [
+    (2, "--set data.labeled_per_batch=1 --set engine.accumulate=2, or take a smaller data.patch_size"),
+    (1, "take a smaller data.patch_size or network.width"),
+])
+def test_a_run_that_does_not_fit_is_refused_before_anything_is_written(toy_store, tmp_path, free, labeled, way_out):
+    free(10**6)
+    with pytest.raises(ResourceError, match="needs about .* GB, 0.0 GB are free") as caught:
+        start_run(toy_store, tmp_path / "run", config_of(toy_store, {"data.labeled_per_batch": labeled}))
+    assert way_out in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_where_the_system_does_not_say_the_run_starts(toy_store, free):
+    config = config_of(toy_store)
+    free(None)
+    assert "not estimated" in reserve_memory(fabric(), method_of(toy_store, config), config, "fp32")
+
+
+class OneSize(torch.nn.Module):
+    def forward(self, image):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+def test_a_network_of_one_image_size_is_not_estimated(toy_store, free):
+    config = config_of(toy_store)
+    method = method_of(toy_store, config)
+    method.network = OneSize()
+    free(10**12)
+    assert "the network takes one size" in reserve_memory(fabric(), method, config, "fp32")
