@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export SEMIVOX_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test test-all check docs clean
+.PHONY: demo test test-all check bench docs clean
 
 demo: $(READY)
 	$(BIN)/semivox demo demo-output
@@ -23,6 +23,9 @@ check: $(READY)
 	$(BIN)/ruff check src tests benchmarks docs/scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python benchmarks/speed.py --quick --check
 
 docs: $(READY)
 	$(BIN)/mkdocs build --strict
