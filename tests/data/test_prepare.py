@@ -332,14 +332,14 @@ def test_when_every_case_fails_the_first_error_is_shown(data, tmp_path):
 
 
 def test_a_file_that_changes_while_it_is_prepared_is_not_kept(data, tmp_path, monkeypatch):
-    original = case_writer.prepare_case
+    original = case_writer.check_case
 
     def meddle(scans, label, plan, *, case):
         if case == "c1":
             write_nifti(data / "imagesTr/c1_0000.nii.gz", np.ones(SHAPE, np.float32), np.eye(4))
-        return original(scans, label, plan, case=case)
+        original(scans, label, plan, case=case)
 
-    monkeypatch.setattr(case_writer, "prepare_case", meddle)
+    monkeypatch.setattr(case_writer, "check_case", meddle)
     with pytest.raises(PartialFailure, match="c1"):
         prepare(data, tmp_path / "store", recipe="la", workers=0)
     assert json.loads((tmp_path / "store/failed.json").read_text())[0]["code"] == "D18"

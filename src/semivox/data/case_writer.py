@@ -28,7 +28,7 @@ from semivox.fsio import atomic_file, atomic_folder, read_json, sha256_file, wri
 from semivox.imaging.files import Scan, read_header, split_ending, write_image, write_label
 from semivox.imaging.integrity import verify_complete
 from semivox.imaging.plan import Plan
-from semivox.imaging.preprocess import Prepared, check_same_grid, prepare_case
+from semivox.imaging.preprocess import Prepared, check_case, check_same_grid, prepare_case, prepare_label
 from semivox.seeding import numpy_generator
 
 FOREGROUND_PER_CLASS = 2000
@@ -102,16 +102,20 @@ def write_case(job: WriteJob) -> Written:
             has changed since it was inspected (D18).
     """
     case = job.case
-    label = None if case.label is None else read_case_label(case)
-    prepared = prepare_case(read_case_images(case), label, job.plan, case=case.name)
+    scans, label = read_case_images(case), None if case.label is None else read_case_label(case)
+    check_case(scans, label, job.plan, case=case.name)
     if digest_files(case) != job.digests:
         raise InputError("D18", case.name, "a file changed while it was prepared", "run the command again")
     keys = _keys(job)
     label_folder = job.store / "labels" / case.name
-    if prepared.label is None:
+    if label is None:
         shutil.rmtree(label_folder, ignore_errors=True)
     else:
-        _write_label(label_folder, prepared.label, job.plan, key=keys[1], seed_name=case.name)
+        prepared_label = prepare_label(label, scans[0].geometry, job.plan)
+        _write_label(label_folder, prepared_label, job.plan, key=keys[1], seed_name=case.name)
+        del label, prepared_label  # the image needs the memory: of a scan and of what becomes of it
+    prepared = prepare_case(scans, None, job.plan, case=case.name)
+    del scans
     x, y, z = prepared.image.shape[1:]
     stored = StoredCase(name=case.name, role=case.role, shape=(x, y, z), has_label=case.label is not None,
                         geometry=prepared.geometry)

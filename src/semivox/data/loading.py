@@ -100,7 +100,7 @@ class PatchBatches(Dataset[Any]):
             self._ranges[name] = channel_ranges(scan)
         ranges = self._ranges[name]
         cut(scan, view, self.how.patch, out=image, fill=ranges[:, :1, None, None])
-        image[...] = scale_to_unit(image, ranges)
+        scale_to_unit(image, ranges, out=image)
 
     def _array(self, part: str, name: str) -> np.ndarray:
         """The memory-mapped array of a case, the latest ``OPEN_CASES`` of them kept open."""

@@ -13,7 +13,8 @@ FLAT = float(np.finfo(np.float32).eps)
 """A spread below this share of the mean is rounding."""
 
 
-def normalize(array: NDArray[np.float32], plan: ChannelPlan) -> NDArray[np.float32]:
+def normalize(array: NDArray[np.float32], plan: ChannelPlan, *,
+              out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """Normalize one channel by the scheme of its plan.
 
     ``zscore``: (x - mean) / std of this scan. ``ct``: clipped to the data set's 0.5 and 99.5 percentiles, then
@@ -21,21 +22,25 @@ def normalize(array: NDArray[np.float32], plan: ChannelPlan) -> NDArray[np.float
     A scan (or a plan) without spread gives zeros: ``check`` reports such scans.
 
     Args:
-        array: (X, Y, Z); it is not changed.
+        array: (X, Y, Z); it is not changed unless it is ``out``.
         plan: scheme and numbers of the channel.
+        out: (X, Y, Z) array to fill, in any memory order; by default a new one.
 
     Returns:
-        (X, Y, Z) float32.
+        ``out``.
     """
+    if out is None:
+        out = np.empty_like(array, dtype=np.float32)
     if plan.scheme == "none":
-        return array.astype(np.float32, copy=False)
+        out[...] = array
+        return out
     if plan.scheme == "ct":
-        clipped = np.clip(array, plan.percentile_00_5, plan.percentile_99_5)
-        return _shift_and_scale(clipped, plan.mean, plan.std)
+        np.clip(array, plan.percentile_00_5, plan.percentile_99_5, out=out)
+        return _shift_and_scale(out, plan.mean, plan.std, out=out)
     if plan.scheme == "minmax":
         low, high = float(array.min()), float(array.max())
-        return _shift_and_scale(array, low, high - low)
-    return _shift_and_scale(array, *_mean_and_std(array))
+        return _shift_and_scale(array, low, high - low, out=out)
+    return _shift_and_scale(array, *_mean_and_std(array), out=out)
 
 
 def network_input(image: NDArray[np.float32], intensity: Intensity) -> NDArray[np.float32]:
@@ -54,18 +59,25 @@ def channel_ranges(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([image.min(axis=space), image.max(axis=space)], axis=1)
 
 
-def scale_to_unit(image: NDArray[np.float32], ranges: NDArray[np.float32]) -> NDArray[np.float32]:
+def scale_to_unit(image: NDArray[np.float32], ranges: NDArray[np.float32], *,
+                  out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """``(x - minimum) / (maximum - minimum)`` by channel; zeros where a channel has no spread.
 
     Each voxel counts alone: a patch scaled by the ranges of its scan equals the patch of the scaled scan, bit by bit.
 
     Args:
-        image: (C, X, Y, Z) scan, or a patch of one; it is not changed.
+        image: (C, X, Y, Z) scan, or a patch of one; it is not changed unless it is ``out``.
         ranges: (C, 2) of the whole scan.
+        out: array of the image's shape to fill; by default a new one.
+
+    Returns:
+        ``out``.
     """
-    limits = [(float(low), float(high)) for low, high in ranges]
-    return np.stack([_shift_and_scale(channel, low, high - low)
-                     for channel, (low, high) in zip(image, limits, strict=True)])
+    if out is None:
+        out = np.empty(image.shape, dtype=np.float32)
+    for channel, (low, high), result in zip(image, ranges.tolist(), out, strict=True):
+        _shift_and_scale(channel, low, high - low, out=result)
+    return out
 
 
 def _mean_and_std(array: NDArray[np.float32]) -> tuple[float, float]:
@@ -76,9 +88,12 @@ def _mean_and_std(array: NDArray[np.float32]) -> tuple[float, float]:
     return mean, math.sqrt(squares / array.size)
 
 
-def _shift_and_scale(array: NDArray[np.float32], shift: float, scale: float) -> NDArray[np.float32]:
+def _shift_and_scale(array: NDArray[np.float32], shift: float, scale: float, *,
+                     out: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Two passes over ``out`` and no other memory, whatever the memory order of the two arrays."""
     if scale <= FLAT * abs(shift) or scale == 0:
-        return np.zeros(array.shape, dtype=np.float32)
-    result = array.astype(np.float32) - np.float32(shift)
-    result /= np.float32(scale)
-    return result
+        out[...] = 0
+        return out
+    np.subtract(array, np.float32(shift), out=out)
+    out /= np.float32(scale)
+    return out

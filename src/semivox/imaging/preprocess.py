@@ -49,6 +49,26 @@ def prepare_case(scans: Sequence[Scan], label: Scan | None, plan: Plan, *, case:
         InputError: D5 wrong number of channels, I26 shapes differ, I27 geometries differ, I31 a label value is not
             declared in the plan.
     """
+    check_case(scans, label, plan, case=case)
+    first = scans[0]
+    turned, geometry, orientation = to_lps(first.array, first.geometry)
+    shape = _target_shape(turned.shape, geometry, plan)
+    axis = anisotropic_axis(geometry.spacing_mm, plan.spacing_mm)
+    image: NDArray[np.float32] | None = None
+    for index, (scan, channel) in enumerate(zip(scans, plan.channels, strict=True)):
+        values = resample_image(orientation.apply(scan.array), shape, anisotropic_axis=axis)
+        if image is None:
+            # A resampled scan has memory of its own: if it is the only channel, it becomes the result.
+            ours = len(scans) == 1 and shape != turned.shape and values.flags.c_contiguous
+            image = values[None] if ours else np.empty((len(scans), *shape), dtype=np.float32)
+        normalize(values, channel, out=image[index])
+    assert image is not None
+    mask = None if label is None else prepare_label(label, first.geometry, plan)
+    return Prepared(image, mask, orientation, first.array.shape, turned.shape, first.geometry)
+
+
+def check_case(scans: Sequence[Scan], label: Scan | None, plan: Plan, *, case: str = "case") -> None:
+    """Refuse a case that does not fit the plan, or whose files do not fit together; as ``prepare_case``."""
     if len(scans) != len(plan.channels):
         raise InputError("D5", case, f"{len(scans)} image channels, the plan has {len(plan.channels)}"
                          f" ({', '.join(channel.name for channel in plan.channels)})", "give one file per channel")
@@ -58,17 +78,21 @@ def prepare_case(scans: Sequence[Scan], label: Scan | None, plan: Plan, *, case:
     if label is not None:
         check_same_grid(first, label, subject=case, what="the label")
         _check_classes(label.array, plan, case)
-    turned, geometry, orientation = to_lps(first.array, first.geometry)
-    shape = _target_shape(turned.shape, geometry, plan)
-    axis = anisotropic_axis(geometry.spacing_mm, plan.spacing_mm)
-    image = np.empty((len(scans), *shape), dtype=np.float32)
-    for index, (scan, channel) in enumerate(zip(scans, plan.channels, strict=True)):
-        values = resample_image(orientation.apply(scan.array), shape, anisotropic_axis=axis)
-        image[index] = normalize(values, channel)
-    mask = None
-    if label is not None:
-        mask = np.ascontiguousarray(resample_label(orientation.apply(label.array), shape, plan.classes))
-    return Prepared(image, mask, orientation, first.array.shape, turned.shape, first.geometry)
+
+
+def prepare_label(label: Scan, geometry: Geometry, plan: Plan) -> NDArray:
+    """Turn a checked label map to LPS and resample it to the plan's spacing.
+
+    Args:
+        label: of the case.
+        geometry: of the case's first scan, which decides where the two differ by rounding.
+        plan: the data set's plan.
+
+    Returns:
+        (X, Y, Z) uint8 or uint16, C-contiguous.
+    """
+    turned, lps, _ = to_lps(label.array, geometry)
+    return np.ascontiguousarray(resample_label(turned, _target_shape(turned.shape, lps, plan), plan.classes))
 
 
 def check_same_grid(scan: Scan, other: Scan, *, subject: str, what: str = "label") -> None:

@@ -66,13 +66,13 @@ def resample_label(labels: NDArray, shape: Sequence[int], classes: int) -> NDArr
     if tuple(shape) == labels.shape:
         return labels
     matrices = [_weights(old, new, 1, TIE_SHIFT) for old, new in zip(labels.shape, shape, strict=True)]
-    best = _apply((labels == 0).astype(np.float32), matrices)
+    best = _apply(labels == 0, matrices)
     result = np.zeros(tuple(shape), dtype=labels.dtype)
     for index, box in enumerate(ndimage.find_objects(labels, max_label=classes - 1), start=1):
         if box is not None:
             rows = tuple(_reached(matrix, part) for matrix, part in zip(matrices, box, strict=True))
             inner = [m if m is None else m[row, part] for m, row, part in zip(matrices, rows, box, strict=True)]
-            share = _apply((labels[box] == index).astype(np.float32), inner)
+            share = _apply(labels[box] == index, inner)
             _keep_better(best[rows], result[rows], share=share, value=index)
     return result
 
@@ -127,19 +127,39 @@ def _reached(matrix: Matrix, part: slice) -> slice:
     return slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, 0)
 
 
-def _apply(array: NDArray[np.float32], matrices: Sequence[Matrix]) -> NDArray[np.float32]:
-    """Multiply each axis by its matrix, shrinking axes first."""
+def _apply(array: NDArray, matrices: Sequence[Matrix]) -> NDArray[np.float32]:
+    """Multiply each axis by its matrix, shrinking axes first, two of those together, plane by plane.
+
+    ``array`` may be a mask: only planes of it become float32.
+    """
     work = [(axis, matrix) for axis, matrix in enumerate(matrices) if matrix is not None]
-    for axis, matrix in sorted(work, key=lambda item: item[1].shape[0] / item[1].shape[1]):
+    work.sort(key=lambda item: item[1].shape[0] / item[1].shape[1])
+    if len(work) > 1 and work[1][1].shape[0] < work[1][1].shape[1]:
+        array = _multiply_two(array, work[0], work[1])
+        work = work[2:]
+    for axis, matrix in work:
         array = _multiply(array, matrix, axis)
     return array
 
 
-def _multiply(array: NDArray[np.float32], matrix: Matrix, axis: int) -> NDArray[np.float32]:
+def _multiply(array: NDArray, matrix: Matrix, axis: int) -> NDArray[np.float32]:
     result = np.empty((*array.shape[:axis], matrix.shape[0], *array.shape[axis + 1 :]), dtype=np.float32)
     source, target = np.moveaxis(array, axis, 0), np.moveaxis(result, axis, 0)
     for plane in range(source.shape[1]):
-        target[:, plane] = matrix @ np.ascontiguousarray(source[:, plane])
+        target[:, plane] = matrix @ np.ascontiguousarray(source[:, plane], dtype=np.float32)
+    return result
+
+
+def _multiply_two(array: NDArray, first: tuple[int, Matrix], second: tuple[int, Matrix]) -> NDArray[np.float32]:
+    """Two axes at once: what lies between the two products is a plane, not a volume."""
+    (axis, matrix), (second_axis, second_matrix) = first, second
+    shape = list(array.shape)
+    shape[axis], shape[second_axis] = matrix.shape[0], second_matrix.shape[0]
+    result = np.empty(shape, dtype=np.float32)
+    source, target = (np.moveaxis(part, (axis, second_axis), (0, 1)) for part in (array, result))
+    for plane in range(source.shape[2]):
+        between = matrix @ np.ascontiguousarray(source[..., plane], dtype=np.float32)
+        target[..., plane] = (second_matrix @ np.ascontiguousarray(between.T)).T
     return result
 
 
