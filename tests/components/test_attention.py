@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from semivox.components.attention import CrossSampleAttention
+from semivox.components.attention import CrossSampleAttention, encode
 
 
 def attention(*, dropout: float = 0.0) -> CrossSampleAttention:
@@ -91,3 +91,15 @@ def test_keeps_type_and_memory_format() -> None:
     plain = attention()(features())
     assert plain.is_contiguous()
     assert (attended.float() - plain).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("samples_first", [True, False])
+def test_draws_and_computes_what_pytorchs_layer_does(samples_first: bool) -> None:
+    layer = attention(dropout=0.5).double().intra
+    tokens = features().double().flatten(2).transpose(1, 2)
+    tokens = tokens if samples_first else tokens.transpose(0, 1)
+    found = []
+    for compute in (layer, lambda given: encode(layer, given)):
+        torch.manual_seed(2)
+        found.append(compute(tokens))
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)

@@ -11,8 +11,9 @@ import SimpleITK
 import torch
 from torch import Tensor, nn
 
-from semivox.errors import InputError, PartialFailure, UsageError
+from semivox.errors import InputError, PartialFailure, ResourceError, UsageError
 from semivox.imaging.plan import ChannelPlan, Plan
+from semivox.inference import footprint
 from semivox.inference.predictor import Predictor
 from semivox.inference.sliding import Execution
 
@@ -260,3 +261,24 @@ def test_batch_size_and_flips_do_not_change_an_equivariant_model(tmp_path: Path,
     execution = Execution(batch_size=7, flips=(0, 1, 2), precision="fp32")
     Predictor(threshold_network(3), make_plan(), execution=execution).predict_case([scan], tmp_path / "a.nii")
     np.testing.assert_array_equal(read_voxels(tmp_path / "a.nii"), array)
+
+
+def test_a_scan_that_will_not_fit_is_refused_before_the_first_window(
+    tmp_path: Path, make_plan: MakePlan, write_scan: WriteScan, mixing_network: NetworkFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scan, out = tmp_path / "a_0000.nii", tmp_path / "a.nii"
+    write_scan(scan, blocks((20, 16, 17)), GRIDS["LPS"])
+    network, calls = mixing_network(), []
+    predictor = Predictor(network, make_plan())
+    network.register_forward_hook(lambda _, inputs, __: calls.append(inputs[0].device.type))
+    monkeypatch.setattr(footprint, "kept_memory_bytes", lambda: 0)
+    monkeypatch.setattr(footprint, "available_memory_bytes", lambda: 100_000)
+    with pytest.raises(ResourceError, match="a_0000.nii: predicting it needs about 0.0 GB, 0.0 GB are free") as caught:
+        predictor.predict_case([scan], out)
+    assert (caught.value.code, caught.value.exit_code) == ("P5", 5)
+    assert set(calls) == {"meta"}
+    assert not out.exists()
+    monkeypatch.setattr(footprint, "available_memory_bytes", lambda: 10**9)
+    predictor.predict_case([scan], out)
+    assert out.exists()

@@ -37,6 +37,8 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Find the cases, check everything that can be checked before work starts, and predict."""
+    import time
+
     from semivox.engine.deploy import load_deployed
     from semivox.errors import SemivoxError
     from semivox.inference.batch import predict_cases
@@ -44,8 +46,11 @@ def predict(
     from semivox.inference.precision import resolve_device, resolve_precision
     from semivox.inference.predictor import CaseResult, Predictor
     from semivox.inference.sliding import Execution
+    from semivox.memory import keep_freed_memory, peak_memory_mb
     from semivox.progress import track
 
+    started = time.monotonic()
+    keep_freed_memory()  # each window's maps take the place of those before them
     target = resolve_device(device)
     wanted = resolve_precision(precision, target)
     deployed = load_deployed(run)
@@ -72,4 +77,5 @@ def predict(
     finally:  # after the bar, and also when some cases failed
         for line in lines:
             typer.echo(line, err=True)
-    typer.echo(f"{len(results)} label map{'s' * (len(results) != 1)} written to {out}")
+    typer.echo(f"{len(results)} label map{'s' * (len(results) != 1)} written to {out}"
+               f" ({time.monotonic() - started:.0f} s, peak memory {peak_memory_mb() / 1024:.1f} GB)")

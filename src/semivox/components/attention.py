@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from semivox.components.dropped_attention import attend
 
 
 class CrossSampleAttention(nn.Module):
@@ -14,8 +17,7 @@ class CrossSampleAttention(nn.Module):
     samples of the batch at one position. There is no positional encoding. In evaluation mode the module is the
     identity, so what a network predicts does not depend on the other scans of the batch.
 
-    A layer has ``12 d^2 + 13 d`` parameters: 198,272 at ``d = 128``. Its attention is
-    ``scaled_dot_product_attention``.
+    A layer has ``12 d^2 + 13 d`` parameters: 198,272 at ``d = 128``.
 
     Args:
         channels: d, of the map; a multiple of ``heads``.
@@ -33,8 +35,8 @@ class CrossSampleAttention(nn.Module):
         """Map (B, d, *space) to the same shape, type and memory format."""
         if not (self.training or self.attends):
             return features
-        tokens: Tensor = self.intra(features.flatten(2).transpose(1, 2))  # (B, positions, d): sequence of positions
-        tokens = self.inter(tokens.transpose(0, 1))  # (positions, B, d): sequence of samples
+        tokens = encode(self.intra, features.flatten(2).transpose(1, 2))  # (B, positions, d): sequence of positions
+        tokens = encode(self.inter, tokens.transpose(0, 1))  # (positions, B, d): sequence of samples
         attended = tokens.permute(1, 2, 0).view(features.shape)
         return torch.empty_like(features).copy_(attended)  # the layers' norms leave bfloat16 and the memory format
 
@@ -64,6 +66,25 @@ class AttendingProbabilities(nn.Module):
             for attention in attentions:
                 attention.attends = False
         return probabilities
+
+
+def encode(layer: nn.TransformerEncoderLayer, tokens: Tensor) -> Tensor:
+    """What the layer makes of sequences (B, T, d), with :func:`semivox.components.dropped_attention.attend`.
+
+    Args:
+        layer: post-norm, batch first, ReLU.
+        tokens: (B, T, d).
+    """
+    attention = layer.self_attn
+    projected = functional.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
+    query, key, value = projected.view(*tokens.shape[:2], 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+    attended = attend(query, key, value, dropout=attention.dropout if layer.training else 0.0)  # (B, H, T, d / H)
+    # positions first in memory, as in PyTorch's layer: dropout draws in the order of memory
+    attended = attention.out_proj(attended.permute(2, 0, 1, 3).flatten(2)).transpose(0, 1)
+    tokens = layer.norm1(tokens + layer.dropout1(attended))
+    hidden = layer.linear2(layer.dropout(functional.relu(layer.linear1(tokens))))
+    encoded: Tensor = layer.norm2(tokens + layer.dropout2(hidden))
+    return encoded
 
 
 def _layer(channels: int, heads: int, dropout: float) -> nn.TransformerEncoderLayer:

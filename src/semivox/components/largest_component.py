@@ -6,11 +6,10 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from semivox.imaging.largest_component import largest_component as largest_component_of_one
+from semivox.imaging.largest_component import mark_largest_component
 
 
 def largest_component(label: Tensor) -> Tensor:
@@ -43,11 +42,10 @@ def largest_component_later(label: Tensor) -> Callable[[], Tensor]:
 
     def result() -> Tensor:
         wait()
-        samples = list(host.numpy())
-        workers = max(1, min(len(samples), os.cpu_count() or 1))
-        with ThreadPoolExecutor(workers) as pool:  # NumPy's share of the work runs side by side
-            kept = np.stack(list(pool.map(largest_component_of_one, samples))) if samples else host.numpy()
-        return torch.from_numpy(kept).to(label.device).to(label.dtype)
+        kept = torch.zeros(host.shape, dtype=torch.bool)
+        with ThreadPoolExecutor(min(max(1, len(host)), os.cpu_count() or 1)) as pool:  # NumPy's part is side by side
+            list(pool.map(mark_largest_component, host.numpy(), kept.numpy()))
+        return (host * kept).to(label.device).to(label.dtype)
 
     return result
 

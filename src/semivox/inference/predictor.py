@@ -17,6 +17,7 @@ from semivox.imaging.normalize import network_input
 from semivox.imaging.plan import Plan
 from semivox.imaging.preprocess import Prepared, prepare_case
 from semivox.imaging.resample import resample_linear, resample_probabilities
+from semivox.inference.footprint import footprint, require_memory
 from semivox.inference.plausibility import scan_warnings
 from semivox.inference.sliding import Execution, predict
 from semivox.inference.windows import Window, window_corners
@@ -105,7 +106,8 @@ class Predictor:
                                  "check the scan's intensities, or try --precision fp32") from None
         # probabilities are there already: a label map under its final name says that the case is complete
         write_label(out_path, labels, case.prepared.geometry, like=case.paths[0])
-        counts = np.bincount(labels.ravel(), minlength=self.plan.classes)
+        # plane by plane: bincount makes an int64 copy
+        counts = np.sum([np.bincount(plane.ravel(), minlength=self.plan.classes) for plane in labels], axis=0)
         voxels = dict(zip(self.plan.class_names, counts.tolist(), strict=True))
         return CaseResult(name, out_path, time.monotonic() - start, self._window_count(case.prepared), voxels,
                           case.warnings)
@@ -113,6 +115,10 @@ class Predictor:
     def _labels(self, case: LoadedCase, probabilities_beside: Path | None) -> np.ndarray:
         """Label map in the axis order and size of the file."""
         prepared = case.prepared
+        needed = footprint(self.network, prepared.image.shape, self.window, execution=self.execution,
+                           classes=self.plan.classes)
+        if needed is not None:
+            require_memory(needed, self.execution, str(case.paths[0]))
         same_grid = prepared.image.shape[1:] == prepared.lps_shape
         labels, probabilities = predict(self.network, prepared.image, self.window, execution=self.execution,
                                         probabilities=not same_grid or probabilities_beside is not None)

@@ -8,7 +8,6 @@ So memory grows with classes x patch x cross-section, not with classes x volume.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain, combinations
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from semivox.inference.evaluation import evaluating
 from semivox.inference.precision import autocast
 from semivox.inference.scratch import MEMORY_LIMIT_BYTES, scratch_array
 from semivox.inference.windows import Window, axis_weight_sum, padding, window_corners, window_importance
@@ -105,7 +105,7 @@ def probability_slabs(network: nn.Module, image: np.ndarray, window: Window, *,
     axis = min(range(3), key=lambda a: window.patch_size[a] / size[a])
     all_corners = window_corners(size, window, slowest_axis=axis)
     ring: _Ring | None = None
-    with _evaluating(network):
+    with evaluating(network, precision=execution.precision, device=execution.device):
         for first in range(0, len(all_corners), execution.batch_size):
             corners = all_corners[first : first + execution.batch_size]
             probabilities = _forward(network, _cut(image, corners, window), window, execution)
@@ -129,20 +129,25 @@ class _Ring:
             self.sums = torch.from_numpy(scratch_array(tuple(shape), np.float32))
         else:
             self.sums = _device_zeros(shape, device)
-        self.weight = torch.from_numpy(window_importance(window.patch_size, window.importance)).to(device)
+        importance = None if window.importance == "uniform" else window_importance(window.patch_size, window.importance)
+        self.weight = None if importance is None else torch.from_numpy(importance).to(self.sums.device)
         self.totals = [torch.from_numpy(axis_weight_sum(*sizes, kind=window.importance)).to(self.sums.device)
                        for sizes in zip(size, window.patch_size, window.strides, strict=True)]
         self.patch_size = window.patch_size
 
     def add(self, corner: tuple[int, int, int], probabilities: Tensor) -> None:
         """Add one window; the planes before it must be finished."""
-        weighted = (probabilities * self.weight).to(self.sums.device)
+        values = probabilities.to(self.sums.device)
         target = [slice(None), *(slice(c, c + p) for c, p in zip(corner, self.patch_size, strict=True))]
         done = 0
         for places in self._places(corner[self.axis], corner[self.axis] + self.length):
             target[1 + self.axis] = places
             count = places.stop - places.start
-            self.sums[tuple(target)] += weighted.narrow(1 + self.axis, done, count)
+            part = values.narrow(1 + self.axis, done, count)
+            if self.weight is None:
+                self.sums[tuple(target)].add_(part)
+            else:
+                self.sums[tuple(target)].addcmul_(part, self.weight.narrow(self.axis, done, count))
             done += count
 
     def finish(self, stop: int) -> Iterator[Slab]:
@@ -213,15 +218,3 @@ def _unpadded(slabs: Iterator[Slab], before_after: tuple[tuple[int, int], ...]) 
 def _along(axis: int, part: slice) -> tuple[slice, slice, slice]:
     x, y, z = (part if a == axis else slice(None) for a in range(3))
     return x, y, z
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards each module has its own mode again."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
