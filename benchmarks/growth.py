@@ -79,13 +79,18 @@ def main() -> int:
         found = measure(SERIES[name](options.work.resolve(), options.quick))
         keep({**key, "series": name}, found)
         steep += [name] * (found.exponent > LIMIT)
-        print(f"{name}: time ~ size^{found.exponent:.3f} ({'NOT ' * (found.exponent > LIMIT)}met: at most {LIMIT}); "
-              f"{found.start_s:.3g} s + {found.seconds_per_unit:.3g} s per unit; "
-              + ", ".join(f"{size:g}: {seconds:.3g} s" for size, seconds in zip(found.sizes, found.seconds, strict=True)),
-              flush=True)
+        print(f"{name}: {said(found)}", flush=True)
     if not options.quick:
         draw([row for row in read_rows() if all(row[column] == value for column, value in key.items())])
     return 1 if steep else 0
+
+
+def said(found: Growth) -> str:
+    """The exponent, whether it is within the limit, and what it comes from."""
+    verdict = "met" if found.exponent <= LIMIT else "NOT met"
+    points = ", ".join(f"{size:g}: {seconds:.3g} s" for size, seconds in zip(found.sizes, found.seconds, strict=True))
+    return (f"time ~ size^{found.exponent:.3f} ({verdict}: at most {LIMIT}), or {found.start_s:.3g} s + "
+            f"{found.seconds_per_unit:.3g} s per unit; {points}")
 
 
 def measure(works: list[Work], repeats: int = 3) -> Growth:

@@ -7,9 +7,8 @@ Processes of their own, because the settings that make ours fast (memory allocat
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,8 +37,6 @@ class Side(NamedTuple):
 
     name: str
     prepare: Callable[[Setup], Work]
-    environment: Mapping[str, str] = {}
-    """Variables of its process."""
 
 
 class Contest(NamedTuple):
@@ -127,13 +124,7 @@ def racer(side: Side, setup: Setup) -> Iterator[Racer]:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_work, args=(side, setup, there), daemon=False)
-    before = {name: os.environ.get(name) for name in side.environment}
-    os.environ.update(side.environment)
-    try:
-        process.start()
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    process.start()
     there.close()
     try:
         yield Racer(here)

@@ -84,3 +84,30 @@ def test_the_first_version_of_control_groups_counts_too(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_this_machine_has_some_memory_left():
     assert 1e8 < available_memory_bytes() < 1e14
+
+
+KEPT = """
+import numpy as np
+from semivox.memory import keep_freed_memory, kept_memory_bytes
+assert keep_freed_memory()
+held = np.ones(512 << 20, np.uint8)
+print(kept_memory_bytes() >> 20)
+del held
+print(kept_memory_bytes() >> 20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
+def test_what_is_freed_and_kept_is_known():
+    said = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True).stdout
+    held, freed = map(int, said.split())
+    assert 512 <= freed - held <= 513
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_peak_of_the_process_that_started_this_one_does_not_count():
+    held = bytearray(400 << 20)
+    code = "from semivox.memory import peak_memory_mb; print(peak_memory_mb())"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert float(found) < 200 < peak_memory_mb()
+    del held

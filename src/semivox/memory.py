@@ -19,9 +19,9 @@ def keep_freed_memory() -> bool:
     """Keep the memory of freed arrays in this process, for the next array, instead of returning it to the system.
 
     A training step frees and allocates gigabytes. By default glibc maps each large array anew, and the system clears
-    every page of it when it is first touched, which takes longer than the arithmetic on it: a step of the V-Net on
-    two cores is about 1.7 times faster without (``benchmarks/speed.py``). The price: the process keeps its peak
-    until it ends, and the peak is up to half as much higher because free areas do not always fit.
+    every page of it when it is first touched, which can take longer than the arithmetic on it (contest
+    ``train_vnet_bf16`` of ``benchmarks/speed.py``). The price: the process keeps its peak until it ends, and the peak
+    is higher because free areas do not always fit.
 
     Returns:
         False where there is no glibc; nothing is changed then.
@@ -39,8 +39,12 @@ def keep_freed_memory() -> bool:
 
 def peak_memory_mb() -> float:
     """Peak of the resident set of this process so far, in MB of 2^20 bytes."""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes / (2**20 if sys.platform == "darwin" else 1024)
+    try:  # getrusage would start with the peak of the process that started this one
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+    except (OSError, StopIteration):
+        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return kilobytes / (2**20 if sys.platform == "darwin" else 1024)
 
 
 def available_memory_bytes(root: Path = Path("/")) -> int | None:
@@ -87,3 +91,22 @@ def _left_by_groups(root: Path) -> Iterator[int]:
                 yield int((group / limit).read_text()) - used + int(stat.get(files, 0))
             if group == top:
                 break
+
+
+class _Mallinfo2(ctypes.Structure):
+    """glibc's malloc.h; ``fordblks`` is what is free."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
+
+
+def kept_memory_bytes() -> int:
+    """Memory that this process has freed and kept for the next array; 0 where the allocator does not say."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        mallinfo2 = ctypes.CDLL(None).mallinfo2
+    except (OSError, AttributeError):
+        return 0
+    mallinfo2.restype = _Mallinfo2
+    return int(mallinfo2().fordblks)

@@ -13,8 +13,6 @@ from semivox.data.cases import CaseFiles
 from semivox.imaging.plan import ChannelPlan, Plan
 
 SHAPE = (160, 150, 140)
-SLACK = 1.05
-"""Planes and chunks that are in work."""
 
 
 def plan_of(scheme: str, dimensions: int) -> Plan:
@@ -26,7 +24,7 @@ def plan_of(scheme: str, dimensions: int) -> Plan:
 
 @pytest.mark.parametrize(("scheme", "dimensions"),
                          [("zscore", 3), ("ct", 3), ("minmax", 3), ("none", 3), ("zscore", 2)])
-def test_preparing_a_case_on_its_own_grid_takes_two_volumes(tmp_path, scheme, dimensions):
+def test_preparing_a_case_on_its_own_grid_takes_less_than_two_volumes(tmp_path, scheme, dimensions):
     rng = np.random.default_rng(0)
     files = [tmp_path / "image.nii", tmp_path / "label.nii"]
     image = (200 * rng.random(SHAPE)).astype(np.int16)
@@ -42,4 +40,4 @@ def test_preparing_a_case_on_its_own_grid_takes_two_volumes(tmp_path, scheme, di
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert 1.5 * volume < peak < SLACK * 2 * volume
+    assert volume < peak < 2 * volume

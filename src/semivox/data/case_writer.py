@@ -13,7 +13,7 @@ from semivox.data.cases import CaseFiles
 from semivox.data.fingerprint import CaseSummary, summarize_case
 from semivox.data.layouts.read import is_la_file, read_case_images, read_case_label
 from semivox.data.provenance import Digests, digest_files, image_key, label_key
-from semivox.data.records import file_record, folder_faults
+from semivox.data.records import file_record, folder_faults, save_array
 from semivox.data.store import (
     CASE_JSON,
     FOREGROUND,
@@ -24,7 +24,7 @@ from semivox.data.store import (
     case_to_json,
 )
 from semivox.errors import InputError
-from semivox.fsio import atomic_file, atomic_folder, read_json, sha256_file, write_json
+from semivox.fsio import atomic_file, atomic_folder, json_text, read_json, sha256_file
 from semivox.imaging.files import Scan, read_header, split_ending, write_image, write_label
 from semivox.imaging.integrity import verify_complete
 from semivox.imaging.plan import Plan
@@ -112,9 +112,10 @@ def write_case(job: WriteJob) -> Written:
         shutil.rmtree(label_folder, ignore_errors=True)
     else:
         prepared_label = prepare_label(label, scans[0].geometry, job.plan)
+        del label  # each stage needs the memory of the one before
         _write_label(label_folder, prepared_label, job.plan, key=keys[1], seed_name=case.name)
-        del label, prepared_label  # the image needs the memory: of a scan and of what becomes of it
-    prepared = prepare_case(scans, None, job.plan, case=case.name)
+        del prepared_label
+    prepared = prepare_case(scans, None, job.plan, case=case.name, reuse=True)
     del scans
     x, y, z = prepared.image.shape[1:]
     stored = StoredCase(name=case.name, role=case.role, shape=(x, y, z), has_label=case.label is not None,
@@ -167,23 +168,23 @@ def foreground_positions(label: NDArray[np.unsignedinteger], classes: int, seed_
 
 def _write_label(folder: Path, label: NDArray[np.unsignedinteger], plan: Plan, *, key: str, seed_name: str) -> None:
     with atomic_folder(folder) as temporary:
-        _save(temporary / LABEL, label, plan)
-        np.save(temporary / FOREGROUND, foreground_positions(label, plan.classes, seed_name), allow_pickle=False)
-        files = {name: file_record(temporary / name) for name in (LABEL, FOREGROUND)}
-        write_json(temporary / LABEL_JSON, {"key": key, "files": files})
+        positions = foreground_positions(label, plan.classes, seed_name)
+        files = {LABEL: _save(temporary / LABEL, label, plan),
+                 FOREGROUND: save_array(temporary / FOREGROUND, positions)}
+        (temporary / LABEL_JSON).write_text(json_text({"key": key, "files": files}), encoding="utf-8")
 
 
 def _write_image(folder: Path, prepared: Prepared, stored: StoredCase, *, plan: Plan, key: str) -> None:
     record = {"key": key, "case": case_to_json(stored), "source_shape": list(prepared.source_shape),
               "orientation": {"axes": list(prepared.orientation.axes), "flips": list(prepared.orientation.flips)}}
     with atomic_folder(folder) as temporary:
-        _save(temporary / IMAGE, prepared.image, plan)
-        write_json(temporary / CASE_JSON, {**record, "files": {IMAGE: file_record(temporary / IMAGE)}})
+        files = {IMAGE: _save(temporary / IMAGE, prepared.image, plan)}
+        (temporary / CASE_JSON).write_text(json_text({**record, "files": files}), encoding="utf-8")
 
 
-def _save(path: Path, array: NDArray[Any], plan: Plan) -> None:
+def _save(path: Path, array: NDArray[Any], plan: Plan) -> dict[str, Any]:
     """The last axis is the slowest in files for 2D work: a slice is then one run of bytes."""
-    np.save(path, np.asfortranarray(array) if plan.dimensions == 2 else np.ascontiguousarray(array), allow_pickle=False)
+    return save_array(path, array, order="F" if plan.dimensions == 2 else "C")
 
 
 def _copy(source: Path, target: Path) -> Path:

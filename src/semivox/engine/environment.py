@@ -13,7 +13,7 @@ import torch
 import semivox
 from semivox import memory
 
-PACKAGES = ("torch", "lightning", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "pydantic", "edt",
+PACKAGES = ("torch", "lightning", "numpy", "scipy", "nibabel", "SimpleITK", "isal", "safetensors", "pydantic", "edt",
             "connected-components-3d", "monai", "tensorboard", "matplotlib")
 
 

@@ -28,6 +28,8 @@ LIVE_MAPS = 4
 """Tensors as large as the largest saved one that exist beside the saved ones during the backward pass."""
 KEPT_SHARE = 1.5
 """Memory with freed areas kept over memory without: they do not always fit the next tensor."""
+SURE_SHARE = 1.3
+"""An estimate this many times what is free is refused; one between may be wrong, and is only warned of."""
 
 WORKER_BYTES = 150 << 20
 """What a loader's worker process has for itself, beside the batches."""
@@ -54,14 +56,14 @@ class Footprint(NamedTuple):
         return self.total + int((KEPT_SHARE - 1) * self.step)
 
 
-def footprint(method: Method, config: RunConfig, precision: str) -> Footprint | None:
+def footprint(method: Method, config: RunConfig, precision: str) -> Footprint:
     """Estimate the memory of a step of a freshly built method on the CPU; its weights stay, its memories do not.
 
     The forward pass runs on two small patches, and all tensors that its graph keeps are counted. What grows with the
     patch is scaled to the run's patch.
 
-    Returns:
-        None where the network takes no smaller patch than the run's.
+    Raises:
+        Exception: whatever the method raises on a smaller patch, such as a network of one image size.
     """
     patch = config.data.patch_size[: method.task.dimensions]
     small = [min(side, 2 * required_multiple(config.network.name, config.network.options)) for side in patch]
@@ -69,10 +71,7 @@ def footprint(method: Method, config: RunConfig, precision: str) -> Footprint | 
     longest = max(range(len(patch)), key=lambda axis: patch[axis])
     double[longest] = min(2 * small[longest], patch[longest])
     sizes = (small, double) if small != double else (small,)
-    try:
-        counts = {math.prod(size): _saved(method, config, size, precision) for size in sizes}
-    except (RuntimeError, ValueError, AssertionError):  # a network that was built for one image size
-        return None
+    counts = {math.prod(size): _saved(method, config, size, precision) for size in sizes}
     grown = [_line(dict(zip(counts, values, strict=True)), math.prod(patch))
              for values in zip(*counts.values(), strict=True)]
     weights = sum(weight.numel() * weight.element_size() for weight in method.parameters())
@@ -97,24 +96,34 @@ def reserve_memory(fabric: Fabric, method: Method, config: RunConfig, precision:
     Raises:
         ResourceError: C9, the memory that is free will not do.
     """
-    needed = footprint(method, config, precision)
     on_gpu = fabric.device.type == "cuda"
-    processes = 1 if on_gpu else config.engine.devices
-    # of all processes the first one looks: they must come to the same end
-    free = fabric.broadcast(torch.cuda.mem_get_info(fabric.device)[0] if on_gpu else available_memory_bytes())
-    if needed is None or free is None:
-        return "not estimated: " + ("the system does not say what is free" if needed else "the network takes one size")
-    free //= processes
+    needed: Footprint | str
+    try:
+        needed = footprint(method, config, precision)
+    except Exception as error:  # of a method or network that takes no other patch: the run itself decides
+        needed = f"{type(error).__name__}: {error}"
+    # the first process decides for all: they must come to the same end
+    needed, free = fabric.broadcast((needed, _free(fabric.device)))
+    if isinstance(needed, str) or free is None:
+        keep_freed_memory()
+        return f"not estimated ({'the system does not say what is free' if free is None else needed})"
+    free //= 1 if on_gpu else config.engine.devices
     least = needed.state + needed.step if on_gpu else needed.total
-    if least > free:
+    if least > SURE_SHARE * free:
         raise ResourceError("C9", "data.patch_size", f"a step on {_sides(config)} needs about {_gb(least)}, "
                             f"{_gb(free)} are free", _remedy(config))
-    if on_gpu:
-        return f"about {_gb(least)} of the GPU's needed, {_gb(free)} free"
-    if needed.kept > free:
-        return f"about {_gb(least)} needed, {_gb(free)} free, too little for the faster allocation"
+    where = "GPU memory" if on_gpu else "memory"
+    if least > free:
+        return f"about {_gb(least)} of {where} needed, {_gb(free)} free: it may not do. {_remedy(config).capitalize()}"
+    if on_gpu or needed.kept > free:
+        slower = "" if on_gpu else ", too little for the faster allocation"
+        return f"about {_gb(least)} of {where} needed, {_gb(free)} free{slower}"
     keep_freed_memory()
-    return f"about {_gb(needed.kept)} needed, {_gb(free)} free"
+    return f"about {_gb(needed.kept)} of {where} needed, {_gb(free)} free"
+
+
+def _free(device: torch.device) -> int | None:
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory_bytes()
 
 
 def _sides(config: RunConfig) -> str:

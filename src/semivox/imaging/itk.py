@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import SimpleITK
 from numpy.typing import NDArray
 
 from semivox.imaging.geometry import Geometry
@@ -13,6 +12,8 @@ from semivox.imaging.geometry import Geometry
 
 def write_itk(path: Path, array: NDArray, geometry: Geometry) -> None:
     """Write (X, Y, Z) voxels with exact spacing, origin and direction, compressed; the ending decides the format."""
+    import SimpleITK  # here: a tenth of a second that reading and NIfTI do without
+
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(array.T))
     image.SetSpacing(geometry.spacing_mm)
     image.SetOrigin(geometry.origin_mm)

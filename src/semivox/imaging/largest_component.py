@@ -6,7 +6,7 @@ import cc3d
 import numpy as np
 
 
-def largest_component(labels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def largest_component(labels: np.ndarray) -> np.ndarray:
     """Keep, of each foreground class, the connected component with most voxels; the rest becomes background.
 
     Voxels of a class are connected when they touch, at a corner too (26 neighbors in 3D, 8 in 2D). Of equally large
@@ -15,51 +15,62 @@ def largest_component(labels: np.ndarray, out: np.ndarray | None = None) -> np.n
 
     Args:
         labels: (X, Y) or (X, Y, Z) integers 0..K-1, 0 is the background; not changed.
-        out: zeros of the same shape that the result is written into.
 
     Returns:
-        ``out``, or a new array of the same shape and type.
+        A new array of the same shape and type.
     """
-    kept = np.zeros_like(labels) if out is None else out
-    region = _bounding_box(labels != 0)
+    kept = np.zeros(labels.shape, bool)
+    mark_largest_component(labels, kept)
+    return np.where(kept, labels, labels.dtype.type(0))
+
+
+def mark_largest_component(labels: np.ndarray, kept: np.ndarray) -> None:
+    """Mark the voxels that :func:`largest_component` keeps.
+
+    Args:
+        labels: (X, Y) or (X, Y, Z) integers 0..K-1; not changed.
+        kept: boolean, the same shape, all False; True is written where the voxel stays.
+    """
+    region = _bounding_box(labels)
     if region is None:
-        return kept
+        return
     part = np.ascontiguousarray(labels[region])
     # one pass for all classes: neighbors of different value are not connected; numbered in C order of first voxels
     components = cc3d.connected_components(part, connectivity=8 if labels.ndim == 2 else 26)
-    value_of = _values_of_largest(components.ravel(), part.ravel())
-    chosen = np.flatnonzero(value_of)
-    if len(chosen) == 1:
-        np.multiply(components == chosen[0], value_of[chosen[0]], out=kept[region], casting="unsafe")
+    largest = _largest_of_classes(components.ravel(), part.ravel())
+    if len(largest) == 1:
+        np.equal(components, largest[0], out=kept[region])
     else:
-        kept[region] = value_of[components]
-    return kept
+        chosen = np.zeros(int(components.max()) + 1, bool)
+        chosen[largest] = True
+        np.take(chosen, components, out=kept[region])
 
 
-def _values_of_largest(components: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Class of each component by its number if it is the largest of its class, else 0.
+def _largest_of_classes(components: np.ndarray, labels: np.ndarray) -> list[int]:
+    """The number of the largest component of each class that is there.
 
     Counted by runs of equal number: a scan has few of them, and counting every voxel takes longer than finding the
     components.
     """
     starts = np.concatenate(([0], np.flatnonzero(components[1:] != components[:-1]) + 1))
-    lengths = np.diff(starts, append=components.size)
-    numbers, values = components[starts], labels[starts]
-    voxels = np.bincount(numbers, weights=lengths)
-    classes = np.zeros(voxels.size, labels.dtype)
-    classes[numbers] = values
-    largest = np.zeros_like(classes)
-    for value in np.unique(values[values != 0]):
-        largest[np.where(classes == value, voxels, 0).argmax()] = value
-    return largest
+    numbers = components[starts]
+    voxels = np.bincount(numbers, weights=np.diff(starts, append=components.size))
+    class_of = np.zeros(voxels.size, labels.dtype)
+    class_of[numbers] = labels[starts]
+    present = np.unique(class_of[1:])
+    return [int(np.where(class_of == value, voxels, 0).argmax()) for value in present]
 
 
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
-    """The smallest region that holds every True; None without any. Most of a scan is background: labeling pays."""
-    rows = np.bitwise_or.reduce(mask, axis=-2)  # of bytes, along an axis that is not the last: the fast way
-    last = np.bitwise_or.reduce(rows, axis=0) if mask.ndim == 3 else rows
-    first = [rows.any(axis=1), np.bitwise_or.reduce(mask, axis=0).any(axis=1)] if mask.ndim == 3 else [mask.any(axis=1)]
-    along = [np.flatnonzero(found) for found in (*first, last)]
+def _bounding_box(labels: np.ndarray) -> tuple[slice, ...] | None:
+    """The smallest region that holds all foreground; None without any. Most of a scan is background: labeling pays."""
+    plane = np.bitwise_or.reduce(labels, axis=0)  # along the first axis: the way NumPy is fastest at
+    rest = [plane.any(axis=1), plane.any(axis=0)] if labels.ndim == 3 else [plane]
+    along = [np.flatnonzero(found) for found in rest]
     if not along[0].size:
         return None
-    return tuple(slice(int(found[0]), int(found[-1]) + 1) for found in along)
+    first, last = 0, len(labels)
+    while not labels[first].any():
+        first += 1
+    while not labels[last - 1].any():
+        last -= 1
+    return (slice(first, last), *(slice(int(found[0]), int(found[-1]) + 1) for found in along))

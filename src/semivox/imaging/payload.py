@@ -1,7 +1,7 @@
 """Reading the bytes of a file to their very end: what comes out is complete, or an error says what is missing.
 
 SimpleITK takes any truncated NIfTI, nibabel some; so every stream is decoded here, under a cap that the header
-sets, with the checksums and lengths of the compressed form checked.
+sets, with the checksums and lengths of the compressed form checked. Intel's ISA-L decodes twice as fast as zlib.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from semivox.errors import InputError, ResourceError
@@ -95,7 +97,13 @@ def stream_voxels(path: Path, layout: Layout, target: memoryview | None = None) 
         if layout.compression == "none":
             notes = _copy_plain(path, stream, sink)
         else:
-            notes = _copy_compressed(path, stream, sink)
+            try:
+                notes = _copy_compressed(path, stream, sink, isal_zlib)
+            except (IsalError, InputError):  # type: ignore[misc]  # its stub declares an instance
+                # zlib decides what is wrong with a file, and whether anything is
+                sink = _Sink(layout, target)
+                stream.seek(layout.start)
+                notes = _copy_compressed(path, stream, sink, zlib)
     if sink.voxel_bytes < layout.voxel_bytes:
         raise InputError("I1", path, f"expected {layout.voxel_bytes:,} voxel bytes, file has {sink.voxel_bytes:,}",
                          GET_AGAIN)
@@ -138,8 +146,8 @@ def _copy_plain(path: Path, stream: BinaryIO, sink: _Sink) -> tuple[str, ...]:
     return ()
 
 
-def _copy_compressed(path: Path, stream: BinaryIO, sink: _Sink) -> tuple[str, ...]:
-    """Decode one stream, and for gzip the parts that follow it (as bgzip writes them)."""
+def _copy_compressed(path: Path, stream: BinaryIO, sink: _Sink, library: Any) -> tuple[str, ...]:
+    """Decode one stream, and for gzip the parts that follow it (as bgzip writes them), by zlib or its like."""
     compression = sink.layout.compression
     remaining = os.fstat(stream.fileno()).st_size - stream.tell()
     declared = sink.layout.stored_bytes
@@ -148,7 +156,7 @@ def _copy_compressed(path: Path, stream: BinaryIO, sink: _Sink) -> tuple[str, ..
                          f" {remaining:,}", GET_AGAIN)
     members, pending = 0, b""
     while members == 0 or (compression == "gzip" and pending[:2] == GZIP_MAGIC):
-        decoder = zlib.decompressobj(_WINDOW_BITS[compression])
+        decoder = library.decompressobj(_WINDOW_BITS[compression])
         _copy_member(path, stream, sink, decoder=decoder, pending=pending)
         members += 1
         pending = decoder.unused_data

@@ -23,7 +23,7 @@ class Prepared(NamedTuple):
     """One case on the plan's grid."""
 
     image: NDArray[np.float32]
-    """(C, X, Y, Z), C-contiguous."""
+    """(C, X, Y, Z), C-contiguous unless ``reuse`` was asked for."""
     label: NDArray | None
     """(X, Y, Z) uint8 or uint16."""
     orientation: Orientation
@@ -36,7 +36,8 @@ class Prepared(NamedTuple):
     """Of the scan in its file."""
 
 
-def prepare_case(scans: Sequence[Scan], label: Scan | None, plan: Plan, *, case: str = "case") -> Prepared:
+def prepare_case(scans: Sequence[Scan], label: Scan | None, plan: Plan, *, case: str = "case",
+                 reuse: bool = False) -> Prepared:
     """Turn to LPS, resample to the plan's spacing and normalize each channel.
 
     Args:
@@ -44,6 +45,8 @@ def prepare_case(scans: Sequence[Scan], label: Scan | None, plan: Plan, *, case:
         label: label map on the grid of the scans, if there is one.
         plan: the data set's plan.
         case: name used in errors.
+        reuse: normalize a single channel in the memory of its scan, which is spoiled; the image is then in any
+            memory order, and only one volume is held.
 
     Raises:
         InputError: D5 wrong number of channels, I26 shapes differ, I27 geometries differ, I31 a label value is not
@@ -59,7 +62,7 @@ def prepare_case(scans: Sequence[Scan], label: Scan | None, plan: Plan, *, case:
         values = resample_image(orientation.apply(scan.array), shape, anisotropic_axis=axis)
         if image is None:
             # A resampled scan has memory of its own: if it is the only channel, it becomes the result.
-            ours = len(scans) == 1 and shape != turned.shape and values.flags.c_contiguous
+            ours = len(scans) == 1 and (reuse or (shape != turned.shape and values.flags.c_contiguous))
             image = values[None] if ours else np.empty((len(scans), *shape), dtype=np.float32)
         normalize(values, channel, out=image[index])
     assert image is not None

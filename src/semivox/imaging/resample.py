@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
 
 Shape = tuple[int, ...]
 Matrix = Any
@@ -65,6 +64,8 @@ def resample_label(labels: NDArray, shape: Sequence[int], classes: int) -> NDArr
     """
     if tuple(shape) == labels.shape:
         return labels
+    from scipy import ndimage  # here and below: a quarter of a second that scans on their own grid do without
+
     matrices = [_weights(old, new, 1, TIE_SHIFT) for old, new in zip(labels.shape, shape, strict=True)]
     best = _apply(labels == 0, matrices)
     result = np.zeros(tuple(shape), dtype=labels.dtype)
@@ -171,6 +172,8 @@ def _weights(old: int, new: int, order: int, shift: float = 0.0) -> Matrix:
     """
     if old == new:
         return None
+    from scipy import ndimage, sparse
+
     positions = (np.arange(new) + 0.5) * (old / new) - 0.5 + shift
     first = np.floor(positions).astype(int) - (1 if order == 3 else 0)
     taps = first[:, None] + np.arange(order + 1)

@@ -23,10 +23,17 @@ def to_float32(path: Path, voxels: NDArray, layout: Layout) -> NDArray[np.float3
     Raises:
         InputError: I13 scaling overflows float32, I18 NaN or infinite voxels with their number.
     """
-    image = np.empty(voxels.shape, dtype=np.float32, order="F")
+    table = _table(voxels.dtype, layout)
+    if voxels.dtype == np.float32 and (layout.slope, layout.intercept) == (1.0, 0.0):
+        image = voxels  # checked where it is
+    else:
+        image = np.empty(voxels.shape, dtype=np.float32, order="F")
     nan = infinite = overflow = 0
     for plane in range(voxels.shape[-1]):
         stored = voxels[..., plane]
+        if table is not None:
+            image[..., plane] = table[stored.view(np.uint8)]
+            continue
         with np.errstate(over="ignore", invalid="ignore"):
             image[..., plane] = _scaled(stored, layout)
             finite = bool(np.isfinite(image[..., plane].sum(dtype=np.float64)))
@@ -51,7 +58,7 @@ def to_labels(path: Path, voxels: NDArray, layout: Layout) -> tuple[NDArray, tup
     if np.issubdtype(voxels.dtype, np.integer) and (layout.slope, layout.intercept) == (1.0, 0.0):
         low, high = int(voxels.min()), int(voxels.max())
         _check_range(path, low, high)
-        return voxels.astype(_label_type(high)), ()
+        return voxels.astype(_label_type(high), copy=False), ()
     labels = np.empty(voxels.shape, dtype=np.uint16, order="F")
     low, high = MAX_LABEL, 0
     nan = infinite = fractional = nonzero = inexact = 0
@@ -80,6 +87,15 @@ def _scaled(stored: NDArray, layout: Layout) -> NDArray:
     if (layout.slope, layout.intercept) == (1.0, 0.0):
         return stored
     return stored.astype(np.float64) * layout.slope + layout.intercept
+
+
+def _table(dtype: np.dtype, layout: Layout) -> NDArray[np.float32] | None:
+    """The float32 value of each byte for 8-bit voxels; None for others, and where one is not finite."""
+    if dtype.itemsize != 1:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        table = _scaled(np.arange(256, dtype=np.uint8).view(dtype), layout).astype(np.float32)
+    return table if np.isfinite(table).all() else None
 
 
 def _label_type(largest: int) -> type[np.uint8] | type[np.uint16]:

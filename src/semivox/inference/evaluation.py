@@ -8,9 +8,9 @@ in a plain ``nn.Sequential`` are joined: there nothing else can use the map betw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import copy
 from functools import cache
+from itertools import chain
 from typing import TypeGuard
 
 import torch
@@ -27,32 +27,25 @@ NORMALIZATIONS = {nn.BatchNorm2d, nn.BatchNorm3d}
 ACTIVATIONS = {nn.ReLU, nn.LeakyReLU}
 
 
-@contextmanager
-def evaluating(network: nn.Module, *, precision: str, device: torch.device | str) -> Iterator[None]:
-    """Evaluation mode with joined layers inside; afterwards each module is the one it was, in its own mode.
+def evaluation_twin(network: nn.Module, *, precision: str, device: torch.device | str) -> nn.Module:
+    """A copy of the network in evaluation mode with joined layers; weights that are not joined are shared.
+
+    The network itself is not touched, so that several scans can be predicted, or a step trained, while a twin is used.
+    A twin is not compiled, even if the network is.
 
     Args:
-        network: any module on ``device``; its parameters and buffers are not changed.
+        network: any module on ``device``.
         precision: "fp32", "bf16" or "auto", of the forward passes.
         device: of the forward passes.
     """
-    modes = {module: module.training for module in network.modules()}
-    rows = [module for module in network.modules() if type(module) is nn.Sequential]
-    members = [list(row) for row in rows]
-    network.eval()
-    on_cpu = torch.device(device).type == "cpu"
     dtype = torch.bfloat16 if resolve_precision(precision, device) == "bf16" else torch.float32
-    try:
-        with torch.no_grad():
-            for row in rows:
-                _join(row, dtype if on_cpu and joined_activation_works() else None)
-        yield
-    finally:
-        for row, modules in zip(rows, members, strict=True):
-            for index, module in enumerate(modules):
-                row[index] = module
-        for module, training in modes.items():
-            module.training = training
+    activations = torch.device(device).type == "cpu" and joined_activation_works(dtype)
+    shared = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
+    twin: nn.Module = copy.deepcopy(network, shared).eval()
+    with torch.no_grad():
+        for row in [module for module in twin.modules() if type(module) is nn.Sequential]:
+            _join(row, dtype, activations=activations)
+    return twin.eval()
 
 
 class ActivatedConvolution(nn.Module):
@@ -68,11 +61,9 @@ class ActivatedConvolution(nn.Module):
         super().__init__()
         layout = torch.channels_last if convolution.weight.ndim == 4 else torch.channels_last_3d
         self.transposed = isinstance(convolution, nn.ConvTranspose2d | nn.ConvTranspose3d)
-        weight = convolution.weight.detach()
-        if dtype != weight.dtype:
-            weight = round_together(weight, dtype, over_inputs=self.transposed)
-        self.weight = weight.contiguous(memory_format=layout)
-        self.bias = None if convolution.bias is None else convolution.bias.detach().to(dtype)
+        self.weight = convolution.weight.detach().to(dtype).contiguous(memory_format=layout)
+        # float32, because it is added before the result is rounded
+        self.bias = None if convolution.bias is None else convolution.bias.detach()
         output_padding = [convolution.output_padding] if self.transposed else []
         self.geometry = (convolution.padding, *output_padding, convolution.stride, convolution.dilation,
                          convolution.groups)
@@ -98,7 +89,8 @@ def round_together(weight: Tensor, dtype: torch.dtype, *, over_inputs: bool) -> 
     Args:
         weight: (D, B, *kernel), or (B, D, *kernel) of a transposed convolution.
         dtype: to round to.
-        over_inputs: sum over the first axis instead of the kernel (transposed: one element of the kernel meets a voxel).
+        over_inputs: let the errors along the first axis cancel, not those in the kernel: of a transposed convolution
+            with stride only one element of the kernel meets a voxel.
     """
     rows = weight.flatten(1) if over_inputs else weight.flatten(2).permute(2, 0, 1).flatten(1)
     rounded, error = torch.empty_like(rows, dtype=dtype), torch.zeros_like(rows[0])
@@ -112,35 +104,38 @@ def round_together(weight: Tensor, dtype: torch.dtype, *, over_inputs: bool) -> 
 
 @cache
 @torch.inference_mode()
-def joined_activation_works() -> bool:
+def joined_activation_works(dtype: torch.dtype) -> bool:
     """Whether this PyTorch has oneDNN's convolution with activation, and it computes what it should.
 
     It is not part of PyTorch's public interface, so a small case of each kind is compared once in each process.
     """
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 16, 4, 4, 4, generator=generator).contiguous(memory_format=torch.channels_last_3d)
-    pairs: list[tuple[Convolution, Activation]] = [(nn.Conv3d(16, 16, 3, padding=1), nn.ReLU()),
-                                                   (nn.ConvTranspose3d(16, 16, 2, stride=2), nn.LeakyReLU(0.1))]
-    try:
-        for convolution, activation in pairs:
-            joined = ActivatedConvolution(convolution, activation, torch.float32)
-            if not torch.allclose(joined(image), activation(convolution(image)), atol=1e-4):
-                return False
-    except (RuntimeError, AttributeError, NotImplementedError):
-        return False
-    return True
+    tolerance = 1e-4 if dtype == torch.float32 else 0.05
+    with torch.random.fork_rng(devices=()), torch.autocast("cpu", enabled=False):
+        torch.manual_seed(0)
+        image = torch.randn(1, 16, 4, 4, 4).contiguous(memory_format=torch.channels_last_3d)
+        pairs: list[tuple[Convolution, Activation]] = [(nn.Conv3d(16, 16, 3, padding=1), nn.ReLU()),
+                                                       (nn.ConvTranspose3d(16, 16, 2, stride=2), nn.LeakyReLU(0.1))]
+        try:
+            results = [(ActivatedConvolution(convolution, activation, dtype)(image), activation(convolution(image)))
+                       for convolution, activation in pairs]
+        except (RuntimeError, AttributeError, NotImplementedError):
+            return False
+    return all(torch.allclose(joined.float(), apart, rtol=tolerance, atol=tolerance) for joined, apart in results)
 
 
-def _join(row: nn.Sequential, dtype: torch.dtype | None) -> None:
-    """Join what can be joined; ``dtype`` None leaves activations alone."""
+def _join(row: nn.Sequential, dtype: torch.dtype, *, activations: bool) -> None:
+    """Join what can be joined, with weights that ``dtype`` can hold."""
     modules = list(row)
     for index, (first, second) in enumerate(zip(modules, modules[1:], strict=False)):
         if not (_plain_convolution(first) and _fixed_normalization(second)):
             continue
-        convolution = fuse_conv_bn_eval(first, second, isinstance(first, nn.ConvTranspose2d | nn.ConvTranspose3d))
+        transposed = isinstance(first, nn.ConvTranspose2d | nn.ConvTranspose3d)
+        convolution = fuse_conv_bn_eval(first, second, transposed)
+        if dtype != torch.float32:
+            convolution.weight.copy_(round_together(convolution.weight, dtype, over_inputs=transposed))
         row[index], row[index + 1] = convolution, nn.Identity()
         third = modules[index + 2] if index + 2 < len(modules) else None
-        if dtype is not None and _plain_activation(third):
+        if activations and _plain_activation(third):
             row[index], row[index + 2] = ActivatedConvolution(convolution, third, dtype), nn.Identity()
 
 

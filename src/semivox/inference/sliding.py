@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from semivox.inference.evaluation import evaluating
+from semivox.inference.evaluation import evaluation_twin
 from semivox.inference.precision import autocast
 from semivox.inference.scratch import MEMORY_LIMIT_BYTES, scratch_array
 from semivox.inference.windows import Window, axis_weight_sum, padding, window_corners, window_importance
@@ -64,8 +64,8 @@ def predict(network: nn.Module, image: np.ndarray, window: Window, *, execution:
     Labels never depend on whether probabilities are kept: they are taken before these are rounded for storage.
 
     Args:
-        network: (B, C, *patch) image -> (B, K, *patch) probabilities, on ``execution.device``. It is put into
-            evaluation mode and gets its modes back.
+        network: (B, C, *patch) image -> (B, K, *patch) probabilities, on ``execution.device``. A twin of it
+            in evaluation mode is used; it is not touched itself.
         image: (C, X, Y, Z) float32, as prepared for training.
         window: patch size, strides and weights.
         execution: batch size, precision, flips, device.
@@ -105,17 +105,17 @@ def probability_slabs(network: nn.Module, image: np.ndarray, window: Window, *,
     axis = min(range(3), key=lambda a: window.patch_size[a] / size[a])
     all_corners = window_corners(size, window, slowest_axis=axis)
     ring: _Ring | None = None
-    with evaluating(network, precision=execution.precision, device=execution.device):
-        for first in range(0, len(all_corners), execution.batch_size):
-            corners = all_corners[first : first + execution.batch_size]
-            probabilities = _forward(network, _cut(image, corners, window), window, execution)
-            if ring is None:
-                ring = _Ring(size, probabilities.shape[1], window, axis=axis, device=probabilities.device)
-            for corner, window_probabilities in zip(corners, probabilities, strict=True):
-                yield from _unpadded(ring.finish(corner[axis]), before_after)
-                ring.add(corner, window_probabilities)
-        if ring is not None:
-            yield from _unpadded(ring.finish(size[axis]), before_after)
+    network = evaluation_twin(network, precision=execution.precision, device=execution.device)
+    for first in range(0, len(all_corners), execution.batch_size):
+        corners = all_corners[first : first + execution.batch_size]
+        probabilities = _forward(network, _cut(image, corners, window), window, execution)
+        if ring is None:
+            ring = _Ring(size, probabilities.shape[1], window, axis=axis, device=probabilities.device)
+        for corner, window_probabilities in zip(corners, probabilities, strict=True):
+            yield from _unpadded(ring.finish(corner[axis]), before_after)
+            ring.add(corner, window_probabilities)
+    if ring is not None:
+        yield from _unpadded(ring.finish(size[axis]), before_after)
 
 
 class _Ring:
