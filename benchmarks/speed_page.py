@@ -1,7 +1,4 @@
-"""Write the table of ``docs/performance.md`` from ``benchmarks/results/speed.csv``.
-
-    python benchmarks/speed_page.py
-"""
+"""Write the table of ``docs/performance.md`` from ``results/speed.csv``: ``python benchmarks/speed_page.py``."""
 
 from __future__ import annotations
 

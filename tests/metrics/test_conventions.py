@@ -144,3 +144,17 @@ def _seconds(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
+
+
+@pytest.mark.parametrize("spacing_mm", [None, (0.6, 0.6, 0.6), (0.6, 0.9, 2.5)])
+def test_order_in_memory_changes_no_score(spacing_mm: tuple[float, ...] | None) -> None:
+    rng = np.random.default_rng(0)
+    prediction, reference = (rng.choice([0, 0, 0, 1, 2], (11, 9, 7)).astype(np.uint8) for _ in range(2))
+    expected = class_metrics(prediction, reference, [1, 2, 3], spacing_mm=spacing_mm)
+    turned = np.asfortranarray(prediction), np.asfortranarray(reference)
+    for one, other in ((turned[0], reference), (prediction, turned[1]), turned):
+        found = class_metrics(one, other, [1, 2, 3], spacing_mm=spacing_mm)
+        for value, scores in expected.items():
+            assert found[value][:2] == scores[:2]
+            for one_score, other_score in zip(scores[2:], found[value][2:], strict=True):
+                assert other_score == (one_score and pytest.approx(one_score, rel=1e-12))

@@ -50,8 +50,9 @@ def predict(
     from semivox.progress import track
 
     started = time.monotonic()
-    keep_freed_memory()  # each window's maps take the place of those before them
     target = resolve_device(device)
+    if target.type == "cpu":
+        keep_freed_memory()  # each window's maps take the place of those before them
     wanted = resolve_precision(precision, target)
     deployed = load_deployed(run)
     jobs = plan_outputs(find_inputs(source, len(deployed.plan.channels)), source, out)
@@ -78,4 +79,4 @@ def predict(
         for line in lines:
             typer.echo(line, err=True)
     typer.echo(f"{len(results)} label map{'s' * (len(results) != 1)} written to {out}"
-               f" ({time.monotonic() - started:.0f} s, peak memory {peak_memory_mb() / 1024:.1f} GB)")
+               f" ({time.monotonic() - started:.0f} s, peak memory {peak_memory_mb() * 2**20 / 1e9:.1f} GB)")

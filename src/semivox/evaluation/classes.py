@@ -61,7 +61,7 @@ def names_from_masks(references: Iterable[Path]) -> dict[int, str]:
 
 def label_values(labels: np.ndarray) -> list[int]:
     """Foreground values of a label map, ascending."""
-    return [int(value) for value in np.flatnonzero(np.bincount(labels.ravel())) if value]
+    return [int(value) for value in np.flatnonzero(np.bincount(labels.ravel(order="K"))) if value]
 
 
 def check_values(labels: np.ndarray, path: Path, names: dict[int, str]) -> None:
@@ -70,7 +70,7 @@ def check_values(labels: np.ndarray, path: Path, names: dict[int, str]) -> None:
     Raises:
         InputError: P11 with each value, its voxels, and the classes.
     """
-    counts = np.bincount(labels.ravel())
+    counts = np.bincount(labels.ravel(order="K"))
     strange = [value for value in np.flatnonzero(counts).tolist() if value and value not in names]
     if strange:
         listing = ", ".join(f"{value} ({counts[value]:,} voxels)" for value in strange[:5])

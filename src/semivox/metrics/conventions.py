@@ -110,12 +110,15 @@ def class_metrics(
         raise ValueError(f"classes >= 1 expected, got {classes}")
     if spacing_mm is not None and (len(spacing_mm) != reference.ndim or min(spacing_mm) <= 0):
         raise ValueError(f"expected {reference.ndim} positive spacings, got {tuple(spacing_mm)}")
+    if reference.flags.f_contiguous:  # as files are read; everything below is fastest the other way round
+        prediction, reference = prediction.T, reference.T
+        spacing_mm = None if spacing_mm is None else tuple(spacing_mm)[::-1]
     highest = max(classes, default=0)
     boxes = [ndimage.find_objects(labels, max_label=highest) for labels in (prediction, reference)]
     scores = {}
     for value in classes:
         box = _joint_box(boxes[0][value - 1], boxes[1][value - 1])
-        masks = prediction[box] == value, reference[box] == value
+        masks = np.ascontiguousarray(prediction[box] == value), np.ascontiguousarray(reference[box] == value)
         overlap = count_overlap(*masks, image_voxels=reference.size)
         scores[value] = _score(masks, overlap, _Image(reference.shape, spacing_mm), rules)
     return scores

@@ -55,7 +55,7 @@ def surface(mask: np.ndarray) -> np.ndarray:
 
     Voxels at the edge of the array are surface, as if background surrounded it.
     """
-    inside = mask.copy()
+    inside = mask.copy(order="K")  # in another order than the mask, the steps below take thirty times as long
     for axis in range(mask.ndim):
         kept, source = np.moveaxis(inside, axis, 0), np.moveaxis(mask, axis, 0)
         kept[1:] &= source[:-1]
