@@ -36,6 +36,7 @@ from semivox.memory import keep_freed_memory
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 RESULTS = Path(__file__).parent / "results" / "growth.csv"
 FIGURE = Path(__file__).parents[1] / "docs" / "benchmarks" / "growth.png"
@@ -232,6 +233,7 @@ def draw_series(axes: Axes, name: str, rows: list[dict[str, str]]) -> None:
     axes.loglog(fine, seconds[-1] * fine / sizes[-1], color="#555555", linestyle="--", label="proportional")
     axes.loglog(sizes, seconds, "o", color="#D55E00", label="measured (median)")
     axes.set(title=f"{TITLES[name]}\nexponent {exponent:.2f}", xlabel=UNITS[name], ylabel="seconds")
+    axes.xaxis.set_minor_formatter(NullFormatter())  # labels between the powers of ten would overlap
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="small")

@@ -67,6 +67,9 @@ class Outcome(NamedTuple):
     ours_mb: float
     theirs_mb: float
     agreement: str
+    """How equal the results are, or how they differ."""
+    equal: bool = True
+    """Within the contest's tolerance."""
 
     @property
     def ratio(self) -> float:
@@ -78,7 +81,6 @@ def run_contest(contest: Contest, setup: Setup) -> Outcome:
     """Warm both sides up, let them take turns, compare what they found.
 
     Raises:
-        AssertionError: the results differ.
         RuntimeError: a side failed; its error is in the text.
     """
     with racer(contest.ours, setup) as ours, racer(contest.theirs, setup) as theirs:
@@ -88,7 +90,11 @@ def run_contest(contest: Contest, setup: Setup) -> Outcome:
             for side, found in zip((ours, theirs), seconds, strict=True):
                 found.append(side.repeat()[0])
         peaks = ours.peak_mb(), theirs.peak_mb()
-    return Outcome(median(seconds[0]), median(seconds[1]), *peaks, contest.check(*results))
+    try:
+        agreement, equal = contest.check(*results), True
+    except AssertionError as difference:
+        agreement, equal = f"NOT THE SAME: {difference}", False
+    return Outcome(median(seconds[0]), median(seconds[1]), *peaks, agreement, equal)
 
 
 class Racer:

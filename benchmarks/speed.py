@@ -3,7 +3,8 @@
     python benchmarks/speed.py [--data DATA] [--only NAME[,NAME]] [--quick] [--check] [--device cpu|cuda]
 
 Each line of the table is a contest (``benchmarks/contests``): both ways do the same work in turn, the results are
-compared within the tolerance that the line states, and the medians are divided. Written to
+compared within the tolerance that the line states (a line whose results differ more is not met, however fast), and the
+medians are divided. Written to
 ``benchmarks/results/speed.csv``: one row for each machine and form of the table; a repeated contest replaces its
 columns. ``--check`` writes nothing: it fails if a ratio is below 80 % of the one in the file (``make bench``).
 """
@@ -15,7 +16,6 @@ import csv
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from contests import ALL
 from race import Contest, Outcome, Setup, run_contest
@@ -27,7 +27,7 @@ from semivox.fsio import atomic_file
 
 RESULTS = Path(__file__).parent / "results" / "speed.csv"
 KEYS = ("processor", "cores", "device", "form")
-SUFFIXES = ("ratio", "ours_s", "theirs_s", "ours_mb", "theirs_mb")
+SUFFIXES = ("ratio", "ours_s", "theirs_s", "ours_mb", "theirs_mb", "same")
 KEPT_SHARE = 0.8
 
 
@@ -94,7 +94,7 @@ def verdict(contest: Contest, found: Outcome) -> str:
     """Whether the targets were met."""
     fast = contest.target is None or found.ratio >= contest.target
     small = contest.memory_target is None or found.ours_mb <= contest.memory_target * found.theirs_mb
-    return "met" if fast and small else "NOT met"
+    return "met" if fast and small and found.equal else "NOT met"
 
 
 def read_rows() -> list[dict[str, str]]:
@@ -112,8 +112,9 @@ def keep(key: dict[str, str], outcomes: dict[str, Outcome]) -> None:
     if mine is None:
         rows.append(mine := dict(key))
     for name, found in outcomes.items():
-        values: tuple[Any, ...] = (found.ratio, found.ours_s, found.theirs_s, found.ours_mb, found.theirs_mb)
-        mine |= {f"{name}_{suffix}": f"{value:.4g}" for suffix, value in zip(SUFFIXES, values, strict=True)}
+        numbers = (found.ratio, found.ours_s, found.theirs_s, found.ours_mb, found.theirs_mb)
+        values = [*(f"{value:.4g}" for value in numbers), "yes" if found.equal else "no"]
+        mine |= {f"{name}_{suffix}": value for suffix, value in zip(SUFFIXES, values, strict=True)}
     columns = [*KEYS, *(f"{contest.name}_{suffix}" for contest in ALL for suffix in SUFFIXES)]
     with atomic_file(RESULTS) as path, open(path, "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, columns, restval="", extrasaction="ignore")
@@ -130,6 +131,8 @@ def compare(key: dict[str, str], outcomes: dict[str, Outcome]) -> int:
     mine = [row for row in rows if all(row[name] == value for name, value in key.items())]
     fallen = []
     for name, found in outcomes.items():
+        if not found.equal:
+            fallen.append(f"{name}: {found.agreement}")
         committed = [float(row[f"{name}_ratio"]) for row in mine or rows if row.get(f"{name}_ratio")]
         if not committed:
             fallen.append(f"{name}: no committed ratio; run without --check to add one")

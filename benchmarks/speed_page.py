@@ -41,9 +41,10 @@ def table(row: dict[str, str]) -> str:
         ours, theirs, ratio, ours_mb, theirs_mb = map(float, cells)
         goals = [f"{contest.target:g}"] if contest.target else []
         goals += [f"memory {contest.memory_target:g}"] if contest.memory_target else []
-        missed = bool(contest.target and ratio < contest.target)
+        missed = bool(contest.target and ratio < contest.target) or row[f"{contest.name}_same"] == "no"
         missed = missed or bool(contest.memory_target and ours_mb > contest.memory_target * theirs_mb)
-        factor = f"**{ratio:.2f}** (not met)" if missed else f"{ratio:.2f}"
+        why = "not met: results differ more than allowed" if row[f"{contest.name}_same"] == "no" else "not met"
+        factor = f"**{ratio:.2f}** ({why})" if missed else f"{ratio:.2f}"
         lines.append(f"| {contest.what} | {contest.theirs.name} | {seconds(ours)} | {seconds(theirs)} | {factor} | "
                      f"{', '.join(goals) or '-'} | {ours_mb:.0f} / {theirs_mb:.0f} MB |")
     return "\n".join(lines)

@@ -185,20 +185,24 @@ def monai_wide(setup: Setup) -> Work:
 
 
 def same_labels(ours: Found, theirs: Found) -> str:
-    """Labels equal in 99.9 % of the voxels; Dice, where there is a reference, within 0.02 points."""
+    """Labels equal in 99.9 % of the voxels. Dice is told and not held to a limit: both sides may round to bf16."""
     share = float((ours.labels == theirs.labels).mean())
     assert share >= LABEL_TOLERANCE, f"labels equal in {share:.3%} of the voxels only"
     said = f"labels equal in {share:.3%} of the voxels (tolerance {LABEL_TOLERANCE:.1%})"
-    if np.isnan(theirs.dice):
-        return said
-    change = abs(ours.dice - theirs.dice)
-    assert change < DICE_TOLERANCE_POINTS, f"Dice {ours.dice:.3f} and {theirs.dice:.3f}"
-    return f"{said}, Dice {ours.dice:.3f} and {theirs.dice:.3f} (tolerance {DICE_TOLERANCE_POINTS})"
+    return said if np.isnan(theirs.dice) else f"{said}, Dice {ours.dice:.3f} and {theirs.dice:.3f}"
+
+
+def same_labels_and_dice(ours: Found, theirs: Found) -> str:
+    """The same, and Dice within 0.02 points of float32."""
+    said = same_labels(ours, theirs)
+    assert abs(ours.dice - theirs.dice) < DICE_TOLERANCE_POINTS, said
+    return f"{said} (tolerance {DICE_TOLERANCE_POINTS})"
 
 
 CONTESTS = (
     Contest("predict_la", "prediction, one LA case, strides 18/18/4, two V-Nets", Side("Semivox", ours_la),
-            Side("window by window, fp32, NumPy sums", window_by_window), same_labels, target=6, repeats=1),
+            Side("window by window, fp32, NumPy sums", window_by_window), same_labels_and_dice,
+            target=6, repeats=1),
     Contest("predict_monai", "prediction, one LA case, half overlap, two V-Nets", Side("Semivox", ours_default),
             Side("MONAI sliding_window_inference, bf16", monai_default), same_labels, target=1, repeats=5),
     Contest("predict_memory", "prediction, 512 x 512 x 300, 8 classes, pointwise network", Side("Semivox", ours_wide),

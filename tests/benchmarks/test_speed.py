@@ -64,12 +64,16 @@ def test_sides_are_timed_in_processes_of_their_own(tmp_path):
     assert found.ours_mb > 5
 
 
-def test_results_that_differ_stop_the_contest(tmp_path):
+def test_results_that_differ_are_not_met_however_fast(tmp_path, results):
     def differ(ours, theirs):
         raise AssertionError("labels differ")
 
-    with pytest.raises(AssertionError, match="labels differ"):
-        race.run_contest(contest(fast, slow, differ), race.Setup(tmp_path))
+    found = race.run_contest(contest(fast, slow, differ), race.Setup(tmp_path))
+    assert not found.equal
+    assert speed.verdict(contest(fast, slow, differ), found) == "NOT met"
+    speed.keep(MACHINE, {"train_vnet": found})
+    assert speed.read_rows()[0]["train_vnet_same"] == "no"
+    assert speed.compare(MACHINE, {"train_vnet": found}) == 1
 
 
 def test_the_error_of_a_side_is_told(tmp_path):
