@@ -34,7 +34,7 @@ kept = sys.argv[3] == "kept"
 if kept:
     keep_freed_memory()
 wishes = {"method": {"name": sys.argv[2]}, "engine": {"steps": 10},
-          "data": {"labeled": 2, "labeled_per_batch": 2, "patch_size": [96, 80, 64], "workers": 0}}
+          "data": {"labeled": 2, "labeled_per_batch": 2, "patch_size": [64, 64, 64], "workers": 0}}
 config = resolve(Store.open(Path(sys.argv[1])).plan, wishes)
 new_method = lambda: build_method(config, Store.open(Path(sys.argv[1])).plan, 2)
 estimate = footprint(new_method(), config, "fp32")
@@ -43,7 +43,7 @@ to_memory_format(method, memory_format(config.engine, 3), 3)
 optimizer = torch.optim.SGD(method.parameters(), lr=1e-3, momentum=0.9)
 before = peak_memory_mb()
 for step in range(2):
-    batch = _batch(method, config, [96, 80, 64])
+    batch = _batch(method, config, [64, 64, 64])
     optimizer.zero_grad()
     method(batch, Progress("main", step, 10, step, 10)).loss.backward()
     optimizer.step()
