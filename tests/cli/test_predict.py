@@ -20,13 +20,27 @@ PLAN = Plan(recipe="test", dimensions=3, channels=(CHANNEL,), class_names=("back
             network="vnet")
 
 
+class SeenList(list):
+    """What was seen by a network and by its copies."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class SeenSet(set):
+    """The same, in no order."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
 class Threshold(nn.Module):
     """Class 1 where the intensity is above 0.5; notes how it is called."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.batches: list[int] = []
-        self.bf16: set[bool] = set()
+        self.batches: list[int] = SeenList()
+        self.bf16: set[bool] = SeenSet()
 
     def forward(self, image: Tensor) -> Tensor:
         self.batches.append(len(image))

@@ -42,6 +42,7 @@ def test_training_where_something_is_exits_2_names_resume_and_touches_nothing(
 ) -> None:
     run = finished_run("supervised").path
     before = tree(run)
+    capsys.readouterr()
     code = run_command(["train", str(toy_store.path), str(run), "--method", "supervised", "--labeled", "2"])
     said = capsys.readouterr().err
     assert code == 2
@@ -132,6 +133,7 @@ def test_run_without_a_checkpoint_exits_7(toy_store, finished_run, tmp_path: Pat
     shutil.copytree(finished_run("supervised").path, run)
     (run / "weights.safetensors").unlink()
     shutil.rmtree(run / "checkpoints")
+    capsys.readouterr()
     assert run_command(["resume", str(run)]) == 7
     assert capsys.readouterr().err.startswith("ERROR SVX-K3  ")
     (run / "environment.json").unlink()  # killed before its first checkpoint

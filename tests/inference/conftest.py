@@ -14,13 +14,20 @@ from torch import Tensor, nn
 from semivox.imaging.plan import ChannelPlan, Plan
 
 
+class Seen(list):
+    """What was seen by a network and by its copies."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
 class ThresholdNetwork(nn.Module):
     """Probability of class k rises with the intensity's nearness to k: the label is the rounded intensity."""
 
     def __init__(self, classes: int = 2) -> None:
         super().__init__()
         self.classes = classes
-        self.calls: list[tuple[int, ...]] = []
+        self.calls: list[tuple[int, ...]] = Seen()
 
     def forward(self, image: Tensor) -> Tensor:
         self.calls.append(tuple(image.shape))

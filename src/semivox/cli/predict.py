@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import torch
 
 EXAMPLE = """
 Segment scans; each label map has its scan's name, format and geometry: x_0000.nii.gz gives x.nii.gz.
@@ -43,26 +46,23 @@ def predict(
     from semivox.errors import SemivoxError
     from semivox.inference.batch import predict_cases
     from semivox.inference.cases import Job, find_inputs, plan_outputs, refuse_existing
-    from semivox.inference.precision import resolve_device, resolve_precision
+    from semivox.inference.precision import resolve_device
     from semivox.inference.predictor import CaseResult, Predictor
     from semivox.inference.sliding import Execution
-    from semivox.memory import keep_freed_memory, peak_memory_mb
+    from semivox.memory import peak_memory_mb
     from semivox.progress import track
 
     started = time.monotonic()
     target = resolve_device(device)
-    if target.type == "cpu":
-        keep_freed_memory()  # each window's maps take the place of those before them
-    wanted = resolve_precision(precision, target)
     deployed = load_deployed(run)
     jobs = plan_outputs(find_inputs(source, len(deployed.plan.channels)), source, out)
     if not overwrite:
         refuse_existing(jobs, probabilities=probabilities)
-    if precision == "auto" and deployed.precision == "fp32":
-        wanted = "fp32"  # what training did not round, prediction does not round either
+    wanted = _precision(precision, target, trained=deployed.precision)
     execution = Execution(batch, wanted, (0, 1, 2) if flips else (), target)
     plan = deployed.plan if largest_component is None else replace(deployed.plan, largest_component=largest_component)
     predictor = Predictor(deployed.network, plan, execution=execution, overlap=overlap)
+    _reuse_memory(target.type)
     lines: list[str] = []
     try:
         with track("Predicting", total=len(jobs), unit="case") as bar:
@@ -80,3 +80,19 @@ def predict(
             typer.echo(line, err=True)
     typer.echo(f"{len(results)} label map{'s' * (len(results) != 1)} written to {out}"
                f" ({time.monotonic() - started:.0f} s, peak memory {peak_memory_mb() * 2**20 / 1e9:.1f} GB)")
+
+
+def _reuse_memory(device_type: str) -> None:
+    """On a CPU let each window's maps take the place of those before them."""
+    from semivox.memory import keep_freed_memory
+
+    if device_type == "cpu":
+        keep_freed_memory()
+
+
+def _precision(asked: str, target: torch.device, *, trained: str) -> str:
+    """What training did not round, prediction does not round either, unless it is asked to."""
+    from semivox.inference.precision import resolve_precision
+
+    wanted = resolve_precision(asked, target)
+    return "fp32" if asked == "auto" and trained == "fp32" else wanted

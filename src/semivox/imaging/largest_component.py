@@ -63,7 +63,7 @@ def _largest_of_classes(components: np.ndarray, labels: np.ndarray) -> list[int]
 
 def _bounding_box(labels: np.ndarray) -> tuple[slice, ...] | None:
     """The smallest region that holds all foreground; None without any. Most of a scan is background: labeling pays."""
-    plane = np.bitwise_or.reduce(labels, axis=0)  # along the first axis: the way NumPy is fastest at
+    plane = np.bitwise_or.reduce(labels != 0, axis=0)  # along the first axis: the way NumPy is fastest at
     rest = [plane.any(axis=1), plane.any(axis=0)] if labels.ndim == 3 else [plane]
     along = [np.flatnonzero(found) for found in rest]
     if not along[0].size:
