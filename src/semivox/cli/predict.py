@@ -46,23 +46,22 @@ def predict(
     from semivox.errors import SemivoxError
     from semivox.inference.batch import predict_cases
     from semivox.inference.cases import Job, find_inputs, plan_outputs, refuse_existing
-    from semivox.inference.precision import resolve_device
     from semivox.inference.predictor import CaseResult, Predictor
     from semivox.inference.sliding import Execution
     from semivox.memory import peak_memory_mb
     from semivox.progress import track
 
     started = time.monotonic()
-    target = resolve_device(device)
+    target, wanted = _computing(device, precision)
     deployed = load_deployed(run)
     jobs = plan_outputs(find_inputs(source, len(deployed.plan.channels)), source, out)
     if not overwrite:
         refuse_existing(jobs, probabilities=probabilities)
-    wanted = _precision(precision, target, trained=deployed.precision)
+    if precision == "auto" and deployed.precision == "fp32":
+        wanted = "fp32"  # what training did not round, prediction does not round either
     execution = Execution(batch, wanted, (0, 1, 2) if flips else (), target)
     plan = deployed.plan if largest_component is None else replace(deployed.plan, largest_component=largest_component)
     predictor = Predictor(deployed.network, plan, execution=execution, overlap=overlap)
-    _reuse_memory(target.type)
     lines: list[str] = []
     try:
         with track("Predicting", total=len(jobs), unit="case") as bar:
@@ -82,17 +81,13 @@ def predict(
                f" ({time.monotonic() - started:.0f} s, peak memory {peak_memory_mb() * 2**20 / 1e9:.1f} GB)")
 
 
-def _reuse_memory(device_type: str) -> None:
-    """On a CPU let each window's maps take the place of those before them."""
+def _computing(device: str, precision: str) -> tuple[torch.device, str]:
+    """Device and precision as they are meant; on a CPU each window's maps take the place of those before them."""
+    from semivox.inference.precision import resolve_device, resolve_precision
     from semivox.memory import keep_freed_memory
 
-    if device_type == "cpu":
+    target = resolve_device(device)
+    wanted = resolve_precision(precision, target)
+    if target.type == "cpu":
         keep_freed_memory()
-
-
-def _precision(asked: str, target: torch.device, *, trained: str) -> str:
-    """What training did not round, prediction does not round either, unless it is asked to."""
-    from semivox.inference.precision import resolve_precision
-
-    wanted = resolve_precision(asked, target)
-    return "fp32" if asked == "auto" and trained == "fp32" else wanted
+    return target, wanted
