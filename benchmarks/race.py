@@ -54,6 +54,8 @@ class Contest(NamedTuple):
     memory_target: float | None = None
     """Our peak memory over theirs, at most."""
     repeats: int = 5
+    warmups: int = 1
+    """Repeats that are not timed; the result of the first one is compared."""
     quick: bool = True
     """Part of the quick form."""
     devices: tuple[str, ...] = ("cpu", "cuda")
@@ -84,7 +86,10 @@ def run_contest(contest: Contest, setup: Setup) -> Outcome:
         RuntimeError: a side failed; its error is in the text.
     """
     with racer(contest.ours, setup) as ours, racer(contest.theirs, setup) as theirs:
-        results = [ours.repeat(wanted=True)[1], theirs.repeat(wanted=True)[1]]  # the warm-up
+        results = [ours.repeat(wanted=True)[1], theirs.repeat(wanted=True)[1]]
+        for _ in range(contest.warmups - 1):
+            ours.repeat()
+            theirs.repeat()
         seconds: list[list[float]] = [[], []]
         for _ in range(min(3, contest.repeats) if setup.quick else contest.repeats):
             for side, found in zip((ours, theirs), seconds, strict=True):

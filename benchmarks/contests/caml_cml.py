@@ -27,10 +27,11 @@ LABELED_CASES = 8
 QUICK_PATCH = (48, 48, 32)
 
 
-def method_of(name: str, setup: Setup) -> Method:
-    """The method in training mode, with the same weights each time."""
+def method_of(name: str, setup: Setup, *, public: bool = False) -> Method:
+    """The method in training mode, with the same weights each time; ``public``: in the layers of public code."""
     import torch
 
+    from contests.plain_parts import public_layers
     from semivox.components.attention import CrossSampleAttention
     from semivox.methods import get_method
     from semivox.networks import network_factory
@@ -43,7 +44,7 @@ def method_of(name: str, setup: Setup) -> Method:
     for module in method.modules():
         if isinstance(module, CrossSampleAttention):
             module.register_forward_hook(seed_anew)
-    return method
+    return public_layers(method) if public else method
 
 
 def seed_anew(*_: Any) -> None:
@@ -64,13 +65,13 @@ def method_batch(name: str, setup: Setup) -> Batch:
     return Batch(image, label[:labeled], torch.arange(2 * labeled, device=setup.device))
 
 
-def semivox_step(name: str, setup: Setup) -> Work:
+def semivox_step(name: str, setup: Setup, *, public: bool = False) -> Work:
     """Forward in bf16 autocast on channels-last images, backward, SGD, what follows the step; returns the terms."""
     import torch
 
     from semivox.types import Progress
 
-    method = method_of(name, setup).to(memory_format=torch.channels_last_3d)
+    method = method_of(name, setup, public=public).to(memory_format=torch.channels_last_3d)
     batch = method_batch(name, setup)
     batch = batch._replace(image=batch.image.contiguous(memory_format=torch.channels_last_3d))
     groups = method.parameters_for("main")
@@ -107,7 +108,7 @@ def bf16(name: str, setup: Setup) -> Work:
     from contests import plain_parts
 
     plain_parts.install()
-    return semivox_step(name, setup)
+    return semivox_step(name, setup, public=True)
 
 
 def released(name: str, setup: Setup) -> Work:
@@ -118,7 +119,7 @@ def released(name: str, setup: Setup) -> Work:
         from released.caml import ReleasedCAML as Released
     else:
         from released.cml import ReleasedCML as Released
-    step, batch = Released(method_of(name, setup)), method_batch(name, setup)
+    step, batch = Released(method_of(name, setup, public=True)), method_batch(name, setup)
 
     def work() -> Any:
         torch.manual_seed(1)
@@ -167,9 +168,9 @@ def contests_of(name: str, same: Any, same_released: Any) -> tuple[Contest, Cont
     mine = Side("Semivox", partial(ours, name))
     return (
         Contest(f"train_{name}_released", what, mine, Side("released code's work, fp32", partial(released, name)),
-                same_released, target=7, repeats=2),
+                same_released, target=7, repeats=3, warmups=3),
         Contest(f"train_{name}_bf16", what, mine, Side("eager bf16, channels last", partial(bf16, name)), same,
-                target=1.5, repeats=3, quick=False),
+                target=1.5, repeats=5, warmups=3, quick=False),
     )
 
 

@@ -1,12 +1,27 @@
-"""The parts of CAML and CML as PyTorch offers them, in place of Semivox's faster ones: for the plain bf16 step."""
+"""Parts of networks, of CAML and of CML as PyTorch offers them, in place of Semivox's faster ones: for other sides."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from semivox.losses.correlation import Compare, cross_entropy_of_rows
+from semivox.networks.upconvolution import UpConvolution3d
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def public_layers(module: Module) -> Module:
+    """The same weights in the layers of public code: activations in place, PyTorch's own transposed convolution."""
+    for layer in module.modules():
+        if isinstance(layer, nn.ReLU):
+            layer.inplace = True
+        if type(layer) is UpConvolution3d:
+            layer.__class__ = nn.ConvTranspose3d
+    return module
 
 
 def install() -> None:

@@ -1,4 +1,7 @@
-"""Networks for contests in prediction, trained for some minutes on the scans, so that their labels mean something."""
+"""Networks for contests in prediction, trained on the scans for about ten minutes, so that their labels mean something.
+
+Of a network that knows little, many voxels are near a tie, and rounding decides them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from contests.scans import image_files, la_scans
 if TYPE_CHECKING:
     from torch import nn
 
-STEPS, QUICK_STEPS, TRAINING_CASES = 160, 40, 16
+STEPS, QUICK_STEPS, TRAINING_CASES = 600, 40, 16
 PatchSize = tuple[int, int, int]
 
 
@@ -26,10 +29,10 @@ def trained_pair(setup: Setup, patch_size: PatchSize) -> nn.Module:
 
     torch.manual_seed(0)
     network = Probabilities(*(VNet(1, 2, dropout=0) for _ in range(2)))  # a short training, nothing to regularize
-    path = setup.folder / f"{la_scans(setup).name}_vnet_pair.pt"
+    steps = QUICK_STEPS if setup.quick else STEPS
+    path = setup.folder / f"{la_scans(setup).name}_vnet_pair_{steps}.pt"
     if not path.is_file():
         first, second = network.networks
-        steps = QUICK_STEPS if setup.quick else STEPS
         train(first, setup, patch_size, seed=0, steps=steps)
         second.load_state_dict(first.state_dict())
         train(second, setup, patch_size, seed=1, steps=steps // 4)
@@ -51,11 +54,13 @@ def train(network: nn.Module, setup: Setup, patch_size: PatchSize, *, seed: int,
 
     from semivox.imaging.files import read_image, read_label
     from semivox.losses.supervised import ce_dice
+    from semivox.memory import keep_freed_memory
 
     rng = np.random.default_rng(seed)
     cases = [(read_image(image).array, read_label(label).array)
              for image, label in image_files(la_scans(setup))[:TRAINING_CASES]]
     network.to(setup.device, memory_format=torch.channels_last_3d).train()
+    keep_freed_memory()
     optimizer = torch.optim.AdamW(network.parameters())
     for step in range(steps):
         if step == steps // 2:

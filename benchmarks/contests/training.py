@@ -30,15 +30,18 @@ def batch_of(patch: tuple[int, ...], samples: int) -> tuple[torch.Tensor, torch.
     return torch.from_numpy(image.astype(np.float32)), torch.from_numpy(label.astype(np.int64))
 
 
-def step_of(patch: tuple[int, ...], samples: int, device: str, *, compiled: bool = False) -> Work:
+def step_of(patch: tuple[int, ...], samples: int, device: str, *, public: bool = False, compiled: bool = False) -> Work:
     """A step in bf16 autocast with channels-last weights and images; returns its loss."""
     import torch
 
+    from contests.plain_parts import public_layers
     from semivox.losses.supervised import ce_dice
     from semivox.networks.vnet import VNet
 
     torch.manual_seed(0)
     network = VNet(1, 2).to(device, memory_format=torch.channels_last_3d)
+    if public:
+        public_layers(network)
     if compiled:
         network.compile()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
@@ -68,18 +71,19 @@ def ours(setup: Setup) -> Work:
 
 def eager_bf16(setup: Setup) -> Work:
     """bf16 autocast and channels-last weights, nothing else."""
-    return step_of(patch_of(setup), SAMPLES, setup.device)
+    return step_of(patch_of(setup), SAMPLES, setup.device, public=True)
 
 
 def plain(setup: Setup) -> Work:
     """As public training scripts do it: fp32 (TF32 convolutions on a GPU), plain layout, gradients set to zero."""
     import torch
 
+    from contests.plain_parts import public_layers
     from semivox.losses.supervised import ce_dice
     from semivox.networks.vnet import VNet
 
     torch.manual_seed(0)
-    network = VNet(1, 2).to(setup.device)
+    network = public_layers(VNet(1, 2)).to(setup.device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
     image, label = (each.to(setup.device) for each in batch_of(patch_of(setup), SAMPLES))
 
@@ -104,7 +108,7 @@ def same_loss(ours: torch.Tensor, theirs: torch.Tensor) -> str:
 OURS = Side("Semivox", ours)
 CONTESTS = (
     Contest("train_vnet", "training step, V-Net, 4 patches", OURS, Side("eager fp32, plain layout", plain), same_loss,
-            target=6, repeats=3),
+            target=6, repeats=5, warmups=3),
     Contest("train_vnet_bf16", "training step, V-Net, 4 patches", OURS,
-            Side("eager bf16, channels last", eager_bf16), same_loss, repeats=3),
+            Side("eager bf16, channels last", eager_bf16), same_loss, repeats=5, warmups=3),
 )

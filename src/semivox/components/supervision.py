@@ -94,7 +94,7 @@ class RepresentationHead(nn.Module):
             cast(Tensor, self.norm.num_batches_tracked).add_(1)
             count = maps.numel() // maps.shape[1]
             variance *= (count - 1) / count
-        return Hidden(_rows(functional.relu(maps, inplace=True)), mean, variance)
+        return Hidden(_rows(functional.relu(maps)), mean, variance)
 
     def at(self, features: Tensor, index: Tensor, hidden: Hidden) -> Tensor:
         """Representations (n, F) of some voxels, with gradients to ``features`` and to the head.

@@ -6,7 +6,7 @@ import cc3d
 import numpy as np
 
 
-def largest_component(labels: np.ndarray) -> np.ndarray:
+def largest_component(labels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Keep, of each foreground class, the connected component with most voxels; the rest becomes background.
 
     Voxels of a class are connected when they touch, at a corner too (26 neighbors in 3D, 8 in 2D). Of equally large
@@ -15,35 +15,29 @@ def largest_component(labels: np.ndarray) -> np.ndarray:
 
     Args:
         labels: (X, Y) or (X, Y, Z) integers 0..K-1, 0 is the background; not changed.
+        out: array of the same shape and type for the result, another one than ``labels``.
 
     Returns:
-        A new array of the same shape and type.
+        ``out``, or a new array of the same shape and type.
     """
-    kept = np.zeros(labels.shape, bool)
-    mark_largest_component(labels, kept)
-    return np.where(kept, labels, labels.dtype.type(0))
-
-
-def mark_largest_component(labels: np.ndarray, kept: np.ndarray) -> None:
-    """Mark the voxels that :func:`largest_component` keeps.
-
-    Args:
-        labels: (X, Y) or (X, Y, Z) integers 0..K-1; not changed.
-        kept: boolean, the same shape, all False; True is written where the voxel stays.
-    """
-    region = _bounding_box(labels)
+    kept = np.empty_like(labels) if out is None else out
+    kept.fill(0)
+    narrow = labels.astype(np.uint16) if labels.itemsize > 2 else labels  # less to read in all that follows
+    region = _bounding_box(narrow)
     if region is None:
-        return
-    part = np.ascontiguousarray(labels[region])
+        return kept
+    part = np.ascontiguousarray(narrow[region])
     # one pass for all classes: neighbors of different value are not connected; numbered in C order of first voxels
     components = cc3d.connected_components(part, connectivity=8 if labels.ndim == 2 else 26)
     largest = _largest_of_classes(components.ravel(), part.ravel())
     if len(largest) == 1:
-        np.equal(components, largest[0], out=kept[region])
+        stays = components == largest[0]
     else:
         chosen = np.zeros(int(components.max()) + 1, bool)
         chosen[largest] = True
-        np.take(chosen, components, out=kept[region])
+        stays = chosen[components]
+    np.multiply(part, stays, out=kept[region], casting="unsafe")
+    return kept
 
 
 def _largest_of_classes(components: np.ndarray, labels: np.ndarray) -> list[int]:

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from semivox.inference.precision import resolve_precision
+from semivox.networks.upconvolution import UpConvolution2d, UpConvolution3d
 
 Convolution = nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
 Normalization = nn.BatchNorm2d | nn.BatchNorm3d
 Activation = nn.ReLU | nn.LeakyReLU
-CONVOLUTIONS = {nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d}
+CONVOLUTIONS = {nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d, UpConvolution2d, UpConvolution3d}
 NORMALIZATIONS = {nn.BatchNorm2d, nn.BatchNorm3d}
 ACTIVATIONS = {nn.ReLU, nn.LeakyReLU}
 

@@ -53,7 +53,7 @@ class ResNet34Encoder(nn.Module):
             nn.Sequential(BasicBlock(a, b, dimensions, stride=2), *(BasicBlock(b, b, dimensions) for _ in range(n - 1)))
             for a, b, n in zip(widths[:-1], widths[1:], _BLOCKS, strict=True)
         )
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = nn.ReLU()
         self.mid = mid
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -77,7 +77,7 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, dimensions: Literal[2, 3], *, stride: int = 1) -> None:
         super().__init__()
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = nn.ReLU()
         self.residual = nn.Sequential(
             _normalized(inputs, outputs, dimensions, stride=stride),
             self.relu,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from semivox.networks.blocks import Initialization, dropout_or_nothing, initialize, join
 from semivox.networks.output import Output
+from semivox.networks.upconvolution import UpConvolution2d
 
 UNet2dUpsampling = Literal["bilinear", "deconv"]
 
@@ -121,17 +122,17 @@ def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1),
         nn.BatchNorm2d(outputs),
-        nn.LeakyReLU(inplace=True),
+        nn.LeakyReLU(),
         dropout_or_nothing(nn.Dropout, dropout),
         nn.Conv2d(outputs, outputs, 3, padding=1),
         nn.BatchNorm2d(outputs),
-        nn.LeakyReLU(inplace=True),
+        nn.LeakyReLU(),
     )
 
 
 def _up(inputs: int, outputs: int, upsampling: UNet2dUpsampling) -> nn.Module:
     if upsampling == "deconv":
-        return nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
+        return UpConvolution2d(inputs, outputs, 2, stride=2)
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 1), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
     )

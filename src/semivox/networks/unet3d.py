@@ -70,8 +70,8 @@ def _double_convolution(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv3d(inputs, outputs, 3, padding=1),
         nn.InstanceNorm3d(outputs),
-        nn.ReLU(inplace=True),
+        nn.ReLU(),
         nn.Conv3d(outputs, outputs, 3, padding=1),
         nn.InstanceNorm3d(outputs),
-        nn.ReLU(inplace=True),
+        nn.ReLU(),
     )

@@ -19,6 +19,7 @@ from semivox.networks.blocks import (
     stage,
 )
 from semivox.networks.output import Output
+from semivox.networks.upconvolution import UpConvolution3d
 
 VNetUpsampling = Literal["deconv", "trilinear", "nearest"]
 
@@ -141,7 +142,7 @@ class VNet(nn.Module):
 def _up(inputs: int, outputs: int, upsampling: VNetUpsampling) -> nn.Sequential:
     if upsampling == "deconv":
         return nn.Sequential(
-            nn.ConvTranspose3d(inputs, outputs, 2, stride=2), nn.BatchNorm3d(outputs), nn.ReLU(inplace=True)
+            UpConvolution3d(inputs, outputs, 2, stride=2), nn.BatchNorm3d(outputs), nn.ReLU()
         )
     corners = True if upsampling == "trilinear" else None
     upsample = nn.Upsample(scale_factor=2, mode=upsampling, align_corners=corners)
