@@ -112,7 +112,7 @@ def _annotation_at(cls: Any, location: Sequence[Any]) -> Any:
     for part in location:
         inner = _bare(annotation)
         parts = get_args(inner)
-        if is_dataclass(inner):
+        if is_dataclass(inner) or hasattr(inner, "_fields"):  # a named tuple
             annotation = get_type_hints(inner, include_extras=True)[part]
         elif get_origin(inner) is tuple:
             annotation = parts[0] if parts[-1] is Ellipsis else parts[part]
@@ -122,8 +122,9 @@ def _annotation_at(cls: Any, location: Sequence[Any]) -> Any:
 
 
 def _keys(cls: Any, location: Sequence[Any]) -> list[str]:
-    """Names of the fields of the dataclass at ``location``."""
-    return [field.name for field in fields(_bare(_annotation_at(cls, location)))]
+    """Names of the fields of the dataclass or named tuple at ``location``."""
+    found = _bare(_annotation_at(cls, location))
+    return list(getattr(found, "_fields", ())) or [field.name for field in fields(found)]
 
 
 def _bare(annotation: Any) -> Any:
