@@ -14,6 +14,8 @@ from semivox.strict import load_strictly
 
 FORMAT, KIND = 1, "semivox-comparison"
 MATRIX_JSON, JOB_JSON = "matrix.json", "job.json"
+JOB_LOG, JOB_LOCK = "job.log", ".job-lock"
+"""What the process of a run says, and the lock that it holds while it works."""
 PREDICTIONS, SCORES = "predictions", "scores"
 LAST, BEST_VALIDATION, STEP_PREFIX = "last", "best_validation", "step_"
 """Which weights a folder below ``predictions`` and ``scores`` belongs to; ``step_<n>`` for those kept on the way."""
@@ -182,6 +184,11 @@ def read_job(folder: Path) -> JobRecord:
 def write_job(folder: Path, record: JobRecord) -> None:
     """Write how far a run is, atomically."""
     write_json(folder / JOB_JSON, record._asdict())
+
+
+def is_job_file(name: str) -> bool:
+    """Whether a file in a run's folder belongs to the job, not to the run (a killed job leaves temporary ones)."""
+    return name in (JOB_JSON, JOB_LOG, JOB_LOCK) or (name.startswith(".tmp-") and name.endswith(f"-{JOB_JSON}"))
 
 
 def runs_done(out: Path, matrix: Matrix) -> list[RunSpec]:

@@ -13,6 +13,7 @@ from semivox.config import RunConfig, config_from_json, config_to_json
 from semivox.errors import BusyError, CheckpointError, ResourceError, UsageError
 from semivox.fsio import read_json, write_json
 from semivox.imaging.plan import Plan, load_plan, plan_to_json
+from semivox.matrix import is_job_file
 
 
 class RunDirectory(NamedTuple):
@@ -113,12 +114,12 @@ def create_run(path: Path, config: RunConfig, plan: Plan, origin: dict[str, Any]
 
 
 def refuse_existing(path: Path) -> None:
-    """Training never starts in a place that has something in it.
+    """Training never starts in a place that has something in it; what a job of a comparison notes there is allowed.
 
     Raises:
         UsageError: names ``resume``.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(not is_job_file(entry.name) for entry in path.iterdir())):
         raise UsageError("C6", path, "already exists",
                          f"continue it with `semivox resume {path}`, or name a new folder")
 
