@@ -12,6 +12,8 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +24,7 @@ from race import Contest, Setup, Side, Work
 from contests.scans import image_files, la_scans, la_store
 from semivox.data.case_writer import WriteJob, inspect_case, write_case
 from semivox.data.dataset import find_dataset
-from semivox.data.prepare import prepare
+from semivox.data.store import Store
 from semivox.fsio import read_json, write_json
 from semivox.imaging.plan import Plan, load_plan, plan_to_json
 from semivox.memory import peak_memory_mb
@@ -94,14 +96,17 @@ def theirs_coarse(setup: Setup) -> Work:
 
 
 def _ours(setup: Setup, spacing_mm: float | None) -> Work:
-    """The whole of ``semivox prepare``; in the quick form without worker processes, whose start would be all."""
+    """The command ``semivox prepare``, its start included."""
     scans, plan_path = training_scans(setup), plan_file(setup, spacing_mm)
     target = _target(setup, "ours", spacing_mm)
     volumes = worker_volumes(scans, load_plan(plan_path), target)
 
     def work() -> Arrays:
         shutil.rmtree(target, ignore_errors=True)
-        store = prepare(scans, target, plan_path=plan_path, workers=0 if setup.quick else WORKERS)
+        command = [sys.executable, "-m", "semivox", "prepare", scans, target, "--plan", plan_path]
+        subprocess.run([*command, "--workers", str(WORKERS)], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        store = Store.open(target)
         names = sorted(case.name for case in store.cases)[:COMPARED]
         return Arrays([store.image(name)[0] for name in names], [store.label(name) for name in names], volumes)
 
