@@ -3,4 +3,4 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # for synthetic, which tests of the page and of the command import as well
+sys.path.insert(0, str(Path(__file__).parent))  # for synthetic, which other tests import as well
