@@ -6,6 +6,8 @@ The exit code is a property of the class; the command line prints ``str(error)``
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -78,6 +80,24 @@ class StoppedError(SemivoxError):
 
     exit_code = 75
     level = "STOPPED"
+
+
+def explained(error: Exception, *, fix: str) -> SemivoxError:
+    """Any error as one that names what it is about and what to do.
+
+    Args:
+        error: what was raised.
+        fix: what to do about an error that nobody has thought of.
+    """
+    if isinstance(error, SemivoxError):
+        return error
+    if isinstance(error, MemoryError):
+        return ResourceError("C9", "memory", "not enough memory for this",
+                             "use a smaller patch, batch or fewer workers")
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}:
+        return ResourceError("C7", error.filename or "disk", os.strerror(error.errno or 0).lower(),
+                             "free some space, or choose a folder that can be written")
+    return SemivoxError("BUG", type(error).__name__, " ".join(str(error).split()) or "no details", fix)
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from semivox.cli import check, demo, doctor, evaluate, methods, predict, prepare, resume, train
-from semivox.errors import ResourceError, SemivoxError, UsageError, did_you_mean
+from semivox.errors import SemivoxError, UsageError, did_you_mean, explained
 
 VERBS = (demo, check, prepare, train, resume, predict, evaluate, methods, doctor)
 DEBUG_VARIABLE = "SEMIVOX_DEBUG"
@@ -65,18 +64,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def as_failure(error: Exception) -> SemivoxError:
     """Any error as one that names what it is about and what to do."""
-    if isinstance(error, SemivoxError):
-        return error
     if isinstance(error, TyperException):
         return _usage_failure(error)
-    if isinstance(error, MemoryError):
-        return ResourceError("C9", "memory", "not enough memory for this",
-                             "use a smaller patch, batch or fewer workers")
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}:
-        return ResourceError("C7", error.filename or "disk", os.strerror(error.errno or 0).lower(),
-                             "free some space, or choose a folder that can be written")
-    return SemivoxError("BUG", type(error).__name__, " ".join(str(error).split()) or "no details",
-                        f"run it again with {DEBUG_VARIABLE}=1 set and report what it prints")
+    return explained(error, fix=f"run it again with {DEBUG_VARIABLE}=1 set and report what it prints")
 
 
 def _usage_failure(error: TyperException) -> UsageError:
