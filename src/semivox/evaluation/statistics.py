@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ DRAWN_AT_ONCE = 4_000_000
 
 CaseScores = Mapping[str, float | None]
 """Case to score."""
-SeedScores = Mapping[Hashable, CaseScores]
+SeedScores = Mapping[Any, CaseScores]
 """Seed (or any other name of a repetition) to the scores of its cases."""
 Name = TypeVar("Name", bound=Hashable)
 
@@ -141,7 +141,7 @@ def averaged(scores: SeedScores) -> Averaged:
     return Averaged(values, undefined, tuple(case for case in cases if not known[case]))
 
 
-def spread(scores: Mapping[Hashable, SeedScores]) -> Spread:
+def spread(scores: Mapping[Any, SeedScores]) -> Spread:
     """Spread over seeds and over labeled draws, kept apart.
 
     Args:
