@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from semivox.data.store import Store
 from semivox.engine.build import build_method, memory_format, to_memory_format
-from semivox.engine.footprint import _batch, footprint
+from semivox.engine.footprint import noise_batch, footprint
 from semivox.inference.precision import autocast
 from semivox.memory import keep_freed_memory, peak_memory_mb
 from semivox.recipes import resolve
@@ -43,7 +43,7 @@ to_memory_format(method, memory_format(config.engine, 3), 3)
 optimizer = torch.optim.SGD(method.parameters(), lr=1e-3, momentum=0.9)
 before = peak_memory_mb()
 for step in range(2):
-    batch = _batch(method, config, [64, 64, 64])
+    batch = noise_batch(method, config, [64, 64, 64])
     optimizer.zero_grad()
     method(batch, Progress("main", step, 10, step, 10)).loss.backward()
     optimizer.step()

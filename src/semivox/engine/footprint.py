@@ -178,13 +178,13 @@ def _saved(method: Method, config: RunConfig, patch: Sequence[int], precision: s
         with torch.random.fork_rng(devices=()), torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
             seed_torch(config.seed, "footprint")
             with autocast(precision, "cpu"):
-                output = method(_batch(method, config, patch), progress, turn)
+                output = method(noise_batch(method, config, patch), progress, turn)
             found = max(found, (sum(sizes.values()), max(sizes.values(), default=0)))
             del output
     return found
 
 
-def _batch(method: Method, config: RunConfig, patch: Sequence[int]) -> Batch:
+def noise_batch(method: Method, config: RunConfig, patch: Sequence[int]) -> Batch:
     """A batch of noise in which every class occurs."""
     labeled, task = config.data.labeled_per_batch, method.task
     samples = labeled + config.data.unlabeled_per_batch
