@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -28,33 +26,33 @@ def largest_component(label: Tensor) -> Tensor:
 
 @torch.no_grad()
 def largest_component_later(label: Tensor) -> Callable[[], Tensor]:
-    """Begin :func:`largest_component`: labels on a GPU start on their way to the host, the work is done at the call.
+    """Begin :func:`largest_component`: the labels start on their way to the host, the work is done at the call.
 
-    The GPU computes what is asked of it between the two while the host filters.
+    A GPU computes what is asked of it between the two while the host filters. The samples are filtered one after the
+    other: finding components holds Python's lock, and threads that wait for it are no faster.
 
     Args:
-        label: (B, *space) integers 0..K-1; not to be changed before the call.
+        label: (B, *space) integers 0..K-1.
 
     Returns:
-        A function that waits for the copy, filters the samples in a pool of threads and returns the result.
+        A function that waits for the copy, filters the samples and returns the result.
     """
-    host, wait = _host_copy(label)
+    host, wait = _copy_to_host(label.to(torch.int16, copy=True))  # a quarter of the bytes
 
     def result() -> Tensor:
         wait()
         kept = torch.empty_like(host)
-        with ThreadPoolExecutor(min(max(1, len(host)), os.cpu_count() or 1)) as pool:  # NumPy's part is side by side
-            list(pool.map(largest_component_of_map, host.numpy(), kept.numpy()))
+        for sample, out in zip(host.numpy(), kept.numpy(), strict=True):
+            largest_component_of_map(sample, out)
         return kept.to(label.device).to(label.dtype)
 
     return result
 
 
-def _host_copy(label: Tensor) -> tuple[Tensor, Callable[[], None]]:
-    """The labels in host memory, C-contiguous, and a function that waits until they are there."""
-    if label.device.type != "cuda":
-        return label.cpu().contiguous(), lambda: None
-    narrow = label.to(torch.int16)  # a quarter of the bytes
-    host = torch.empty(narrow.shape, dtype=narrow.dtype, pin_memory=True)
-    host.copy_(narrow, non_blocking=True)
-    return host, torch.cuda.current_stream(label.device).record_event().synchronize
+def _copy_to_host(values: Tensor) -> tuple[Tensor, Callable[[], None]]:
+    """The values in host memory, and a function that waits until they are there."""
+    if values.device.type != "cuda":
+        return values.cpu().contiguous(), lambda: None
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    host.copy_(values, non_blocking=True)
+    return host, torch.cuda.current_stream(values.device).record_event().synchronize
