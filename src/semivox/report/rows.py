@@ -148,11 +148,12 @@ def _compared(rows: Sequence[Row], matrix: Matrix, request: Request) -> list[Row
     """Rows of one number of labels, each with its standing among them."""
     reference = reference_of(rows, matrix)
     position = None if reference is None else next(index for index, row in enumerate(rows) if row is reference)
-    standings: dict[str, dict[int, Standing]] = {
-        measure: compare_methods(
-            {index: by_repetition(row.runs, LAST, measure, request.label)
-             for index, row in enumerate(rows) if row.runs}, position, higher=higher_is_better(measure), seed=request.seed, resamples=request.resamples)
-        for measure in request.measures}
+    standings: dict[str, dict[int, Standing]] = {}
+    for measure in request.measures:
+        scores = {index: by_repetition(row.runs, LAST, measure, request.label)
+                  for index, row in enumerate(rows) if row.runs}
+        standings[measure] = compare_methods(scores, position, higher=higher_is_better(measure), seed=request.seed,
+                                             resamples=request.resamples)
     return [row._replace(standing={measure: found[index] for measure, found in standings.items() if index in found})
             for index, row in enumerate(rows)]
 
