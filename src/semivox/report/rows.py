@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from semivox.evaluation.comparison import Standing, compare_methods, higher_is_better
-from semivox.evaluation.statistics import RESAMPLES, CaseScores, Spread, averaged, spread
+from semivox.evaluation.statistics import RESAMPLES, CaseScores, Spread, spread
 from semivox.matrix import ALL, BEST_VALIDATION, BOUND, LAST, Matrix, Role, RunSpec
 from semivox.report.collect import Collected, RunRecord
 from semivox.report.peeking import peek
@@ -61,10 +61,6 @@ class Row(NamedTuple):
         """(draw, seed) of its finished runs."""
         return frozenset((run.spec.draw, run.spec.seed) for run in self.runs)
 
-    def case_scores(self, measure: str, label: int | None = None) -> dict[str, float]:
-        """Defined case scores of the last checkpoints, averaged over seeds and draws."""
-        return averaged(by_repetition(self.runs, LAST, measure, label)).values
-
 
 class Request(NamedTuple):
     """What the statistics are made of."""
@@ -80,10 +76,11 @@ class Request(NamedTuple):
 def rows_of(collected: Collected, request: Request) -> list[Row]:
     """All rows: by labeled cases, the lower bound first and the upper bound last, in the order of the matrix.
 
-    Both bounds are always there; one that was not planned or is not finished has no numbers.
+    Both bounds of a comparison are always there; one that was not planned or is not finished has no numbers.
     """
     groups: dict[tuple[int | str, int], list[Row]] = {}
-    for row in _with_bounds(_bare_rows(collected, request)):
+    rows = _bare_rows(collected, request)
+    for row in _with_bounds(rows) if len(collected.runs) > 1 else rows:
         groups.setdefault((row.labeled, row.steps), []).append(row)
     compared = [row for _, rows in sorted(groups.items(), key=lambda item: (_rank(item[0][0]), item[0][1]))
                 for row in _compared(sorted(rows, key=lambda row: ORDER.index(row.role)), collected.matrix, request)]
@@ -98,10 +95,10 @@ def reference_of(rows: Sequence[Row], matrix: Matrix) -> Row | None:
     return next(iter(plain + known), None)
 
 
-def by_repetition(runs: Iterable[RunRecord], kind: str, measure: str,
-                  label: int | None = None) -> dict[Repetition, CaseScores]:
-    """(draw, seed) to case to score, as the statistics take them; ``label`` is one class, None their mean."""
-    return {(run.spec.draw, run.spec.seed): run.scores[kind].by_case(measure, label) for run in runs}
+def by_repetition(runs: Iterable[RunRecord], kind: str, request: Request,
+                  measure: str) -> dict[Repetition, CaseScores]:
+    """(draw, seed) to case to score, as the statistics take them."""
+    return {(run.spec.draw, run.spec.seed): run.scores[kind].by_case(measure, request.label) for run in runs}
 
 
 def _bare_rows(collected: Collected, request: Request) -> list[Row]:
@@ -150,8 +147,7 @@ def _compared(rows: Sequence[Row], matrix: Matrix, request: Request) -> list[Row
     position = None if reference is None else next(index for index, row in enumerate(rows) if row is reference)
     standings: dict[str, dict[int, Standing]] = {}
     for measure in request.measures:
-        scores = {index: by_repetition(row.runs, LAST, measure, request.label)
-                  for index, row in enumerate(rows) if row.runs}
+        scores = {index: by_repetition(row.runs, LAST, request, measure) for index, row in enumerate(rows) if row.runs}
         standings[measure] = compare_methods(scores, position, higher=higher_is_better(measure), seed=request.seed,
                                              resamples=request.resamples)
     return [row._replace(standing={measure: found[index] for measure, found in standings.items() if index in found})

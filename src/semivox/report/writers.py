@@ -77,8 +77,10 @@ def paired_records(rows: Iterable[PairedRow]) -> list[dict[str, Cell]]:
 
 def csv_text(records: Sequence[Mapping[str, Cell]]) -> str:
     """CSV with a header: full precision, blank where there is nothing, no cell that spreadsheets take for a formula."""
+    if not records:
+        return ""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(records[0]) if records else [], lineterminator="\n")
+    writer = csv.DictWriter(stream, list(records[0]), lineterminator="\n")
     writer.writeheader()
     for record in records:
         writer.writerow({key: guarded(printable(value)) if isinstance(value, str) else "" if value is None else value
