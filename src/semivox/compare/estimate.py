@@ -71,9 +71,11 @@ def estimate(out: Path, matrix: Matrix, paths: Iterable[str], *, jobs: int, here
     speeds = measured(out, matrix, threads if here else None)
     if not here:
         return {kind: Cost(seconds_per_step=speeds.get(kind)) for kind in specs}
-    asked = {kind: {"wishes": {**spec.wishes, "seed": 0}, "timed": kind not in speeds and
-                    spec.steps >= SHORT_RUN_STEPS} for kind, spec in specs.items()}
-    costs = remembered(out, matrix, asked, threads)
+    questions = {kind: {"wishes": {**spec.wishes, "seed": 0}, "timed": kind not in speeds and
+                        spec.steps >= SHORT_RUN_STEPS} for kind, spec in specs.items()}
+    if jobs == 1:  # whether there is memory for a single run it says itself when it starts
+        questions = {kind: question for kind, question in questions.items() if question["timed"]}
+    costs = {kind: Cost() for kind in specs} | remembered(out, matrix, questions, threads)
     return {kind: cost._replace(seconds_per_step=speeds.get(kind, cost.seconds_per_step))
             for kind, cost in costs.items()}
 
@@ -142,7 +144,7 @@ def require_memory(paths: Iterable[str], matrix: Matrix, costs: Mapping[str, Cos
             continue
         fitting = next(count for count in range(len(most), -1, -1) if sum(most[:count]) <= free)
         fix = f"use --jobs {fitting}" if fitting else "take a smaller data.patch_size or network.width with --set"
-        problem = (f"{len(most)} at the same time need about {sum(most) / 1e9:.1f} GB of {name}, "
+        problem = (f"{len(most)} runs at the same time need about {sum(most) / 1e9:.1f} GB of {name}, "
                    f"{free / 1e9:.1f} GB are free")
         if sum(most) > SURE_SHARE * free:
             raise ResourceError("C9", "--jobs", problem, fix)

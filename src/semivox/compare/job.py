@@ -8,11 +8,8 @@ Nothing heavy is imported with the module: the processes that score cases import
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
-import os
 import shutil
-import signal
 import sys
 import time
 import traceback
@@ -22,20 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semivox.compare.pace import pace_of
+from semivox.compare.stop import Stop, end_with_driver, stoppable
 from semivox.errors import BusyError, SemivoxError, StoppedError, UsageError, explained
 from semivox.matrix import JOB_LOCK, JobRecord, Matrix, RunSpec, State, is_job_file, read_job, read_matrix, write_job
 
-DRIVER_VARIABLE = "SEMIVOX_COMPARE_DRIVER"
-"""Process that started this one and without which it shall not go on."""
 LOCK_PATIENCE_S = 60.0
 """How long to wait for a process that holds the run: one whose driver was killed saves and ends."""
-SET_PARENT_DEATH_SIGNAL = 1
-"""``PR_SET_PDEATHSIG`` of Linux's ``prctl``."""
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-
-
-class Stop(BaseException):
-    """A signal asked to stop; no handler of errors may take it for one."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,9 +100,12 @@ class Journal:
         try:
             yield
         finally:
-            seconds = {**self.record.seconds}
-            seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - started, 3)
-            self.record = self.record._replace(seconds=seconds)
+            self.note_seconds(name, more=time.monotonic() - started)
+
+    def note_seconds(self, name: str, *, more: float = 0.0, at_least: float = 0.0) -> None:
+        """Add seconds to those of ``name``; written with the next state."""
+        seconds = max(self.record.seconds.get(name, 0.0) + more, at_least)
+        self.record = self.record._replace(seconds={**self.record.seconds, name: round(seconds, 3)})
 
 
 def work(matrix: Matrix, spec: RunSpec, journal: Journal) -> None:
@@ -126,6 +119,7 @@ def work(matrix: Matrix, spec: RunSpec, journal: Journal) -> None:
         if train(matrix, spec, folder):
             peak = max(peak_memory_mb(), journal.record.peak_memory_mb or 0.0)
             journal.record = journal.record._replace(peak_memory_mb=round(peak, 1))
+    journal.note_seconds("train", at_least=pace_of(folder).seconds)  # a killed process has not written down its time
     store = open_store(matrix)
     weights = available_weights(folder)
     with journal.phase("predicting", "predict"):
@@ -216,32 +210,6 @@ def lock_job(folder: Path) -> Iterator[None]:
                                     "wait until it ends, or stop it") from None
             time.sleep(0.2)
         yield
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Turn the first signal that asks to stop into ``Stop``; training handles signals itself, between two steps."""
-    def stop(number: int, frame: object) -> None:
-        for other in SIGNALS:
-            signal.signal(other, signal.SIG_IGN)
-        raise Stop
-
-    before = {number: signal.signal(number, stop) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def end_with_driver() -> None:
-    """Have the kernel ask this process to stop when the one that started it dies, even by ``kill -9``."""
-    driver = os.environ.get(DRIVER_VARIABLE)
-    if driver is None or sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
-    if os.getppid() != int(driver):
-        raise Stop  # it has died already
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from semivox.compare.execution import Options, job_command
-from semivox.compare.job import DRIVER_VARIABLE
+from semivox.compare.stop import DRIVER_VARIABLE
 from semivox.engine.stopping import StopRequest, stop_on_signals
 from semivox.errors import StoppedError
 from semivox.matrix import JOB_LOG

@@ -34,8 +34,8 @@ def pace_of(folder: Path) -> Pace:
         row = _row(line)
         speed = row.get("seconds_per_step")
         if isinstance(speed, int | float):
-            seconds += speed * (row["step"] - step)
-            step = row["step"]
+            seconds += speed * (int(row["step"]) - step)
+            step = int(row["step"])
             speeds.append(float(speed))
     return Pace(step, median(speeds[-RECENT:]) if speeds else None, seconds)
 

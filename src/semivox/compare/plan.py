@@ -95,7 +95,7 @@ def idle_places(store: Store, places: Sequence[Place], wanted: Wanted) -> set[Pl
     """
     idle = set()
     for place in places:
-        count = None if place.labeled == ALL else place.labeled
+        count = place.labeled if isinstance(place.labeled, int) else None
         split = choose_split(store, labeled=count, draw=place.draw, validation=wanted.validation)
         if not split.unlabeled and get_method(place.entry.method).uses_unlabeled:
             idle.add(place)
