@@ -7,6 +7,7 @@ Processes of their own, because the settings that make ours fast (memory allocat
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -154,6 +155,7 @@ def _work(side: Side, setup: Setup, connection: Connection) -> None:
             if order == "peak":
                 connection.send(_peak_mb(setup.device))
                 continue
+            os.sync()  # or this side would wait for the disk to take what the other one wrote
             elapsed, result = timed(work, setup.device)
             result = result.cpu() if hasattr(result, "cpu") else result
             connection.send((elapsed, result if order == "result" else None))
