@@ -66,6 +66,8 @@ def compare(
 
     module = get_executor(executor)
     options = Options(jobs, settings_of(executor, {"slurm": slurm_options, "ray": ray_options}))
+    if executor != "local":
+        module.require_usable(options)
     opened = Store.open(store)
     given = {"methods": tuple(split_entries(methods)) if methods is not None else None,
              "labeled": counts_of(labeled), "seeds": seeds_of(seeds), "draws": draws, "steps": steps,
