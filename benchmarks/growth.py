@@ -95,8 +95,9 @@ def said(found: Growth) -> str:
 
 
 def measure(works: list[Work], repeats: int = 3) -> Growth:
-    """Median seconds of each size, sizes taking turns, after a warm-up of the smallest; and the fits."""
-    works[0][1]()
+    """Median seconds of each size, sizes taking turns, after a warm-up of each; and the fits."""
+    for _, work in works:
+        work()
     seconds: list[list[float]] = [[] for _ in works]
     for _ in range(repeats):
         for (_, work), found in zip(works, seconds, strict=True):
