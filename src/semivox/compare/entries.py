@@ -110,4 +110,4 @@ def setting_name(setting: str) -> str:
     path, _, value = setting.partition("=")
     section, _, key = path.rpartition(".")
     name = section if key == "name" and section else key
-    return re.sub(r"[^A-Za-z0-9_.]+", "_", f"{name}_{value}").strip("_.")
+    return re.sub(r"[^A-Za-z0-9.]+", "_", f"{name}_{value}").strip("_.")
