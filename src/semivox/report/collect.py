@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from semivox.errors import InputError, SemivoxError, UsageError
 from semivox.fsio import read_json
 from semivox.matrix import (
-    ALL,
     BEST_VALIDATION,
     BOUND,
     LAST,
@@ -129,10 +128,10 @@ def spec_of(config: dict[str, Any]) -> RunSpec:
     """
     try:
         data, method = config["data"], config["method"]
-        labeled = ALL if data["labeled"] is None else data["labeled"]
+        labeled: int | Literal["all"] = "all" if data["labeled"] is None else data["labeled"]
         role: Role = "method"
         if method["name"] == BOUND:
-            role = "upper_bound" if labeled == ALL else "lower_bound"
+            role = "upper_bound" if labeled == "all" else "lower_bound"
         dropped = tuple(method.get("drop") or ())
         variant = "-".join((config["profile"], *(f"without_{part}" for part in dropped)))
         return RunSpec("", method["name"], config["profile"], dropped, variant, labeled, data["labeled_draw"],
