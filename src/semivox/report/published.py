@@ -26,7 +26,7 @@ Text = Annotated[str, Len(1)]
 Checkpoint = Literal["last", "best_on_test", "best_on_validation", "not_stated"]
 CHECKPOINTS: dict[str, str] = {"last": "last", "best_on_test": "best on test (leaky)",
                                "best_on_validation": "best on validation", "not_stated": "not stated"}
-SPREADS = {"seeds": "± over seeds", "cases": "± over resampled test cases", None: "no spread"}
+SPREADS = {"seeds": "± over seeds", "cases": "± over resampled test cases", None: "none listed"}
 DATASETS = {"la": "LA", "la_half": "LA"}
 """Recipe of a store to the name of its dataset in the published tables."""
 
