@@ -70,11 +70,16 @@ def ray_cluster_of_two(patch: pytest.MonkeyPatch) -> Iterator[Any]:
         "num_cpus": 0, "include_dashboard": False, "object_store_memory": CLUSTER_MEMORY})
     try:
         for _ in range(2):
-            made.add_node(num_cpus=1, object_store_memory=CLUSTER_MEMORY)
+            add_worker(made)
         patch.setenv("RAY_ADDRESS", made.address)
         yield made
     finally:
         made.shutdown()
+
+
+def add_worker(cluster: Any) -> None:
+    """Add a worker with one core."""
+    cluster.add_node(num_cpus=1, object_store_memory=CLUSTER_MEMORY)
 
 
 def kill_machine_of(cluster: Any, worker_pid: int) -> None:
