@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,11 @@ class Window:
         return {"stage": progress.stage, "loss": terms.pop(LOSS), "terms": terms, "lr": lr,
                 "seconds_per_step": self.seconds / self.steps, "data_wait_share": self.wait_s / self.seconds,
                 "patches_per_second": self.patches / self.seconds, "peak_memory_mb": peak_memory_mb()}
+
+
+def say(text: str) -> None:
+    """A line for the person who watches."""
+    sys.stderr.write(text + "\n")
 
 
 def _clean(value: Any) -> Any:

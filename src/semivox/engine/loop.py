@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -16,13 +15,14 @@ from semivox.config import RunConfig
 from semivox.data.loading import batches
 from semivox.engine.checkpoint import Snapshot, save_checkpoint
 from semivox.engine.curves import draw_curves
-from semivox.engine.logs import MetricsLog, Window
+from semivox.engine.finite import require_finite, require_finite_weights
+from semivox.engine.logs import MetricsLog, Window, say
 from semivox.engine.optim import learning_rate, set_learning_rate
 from semivox.engine.rundir import RunDirectory
 from semivox.engine.selection import ends_stage, keep_best, load_tensors, picks, start_from_best, tensors_of
 from semivox.engine.stopping import StopRequest
 from semivox.engine.validation import Validator
-from semivox.errors import CheckpointError, DivergedError, ResourceError, StoppedError
+from semivox.errors import CheckpointError, ResourceError, StoppedError
 from semivox.methods.base import Method
 from semivox.progress import Bar, track
 from semivox.seeding import seed_torch
@@ -132,46 +132,6 @@ def to_device(training: Training, batch: Batch) -> Batch:
     return moved._replace(image=moved.image.contiguous(memory_format=training.layout))
 
 
-def require_finite(training: Training, output: StepOutput, batch: Batch, progress: Progress) -> None:
-    """Stop before a loss that is not finite reaches the weights.
-
-    Raises:
-        DivergedError: names step, terms and cases; the same on all processes when it happens on one of them.
-    """
-    finite = bool(torch.isfinite(output.loss))
-    if training.fabric.world_size > 1:
-        finite = training.fabric.strategy.reduce_boolean_decision(finite, all=True)
-    if finite:
-        return
-    mine = [int(torch.isfinite(value).all()) for value in (output.loss, *output.terms.values())]
-    flags = of_all_processes(training, torch.tensor(mine, device=batch.case.device))
-    at_fault = of_all_processes(training, batch.case)[flags[:, 0] == 0]
-    bad = [name for name, good in zip(output.terms, flags[:, 1:].T, strict=True) if not good.all()] or ["loss"]
-    cases = ", ".join(dict.fromkeys(training.case_names[index] for index in at_fault.flatten().tolist()))
-    raise DivergedError("T9", training.run.path, f"{', '.join(bad)} is not finite at step {progress.run_step} "
-                        f"(cases {cases}); the last good checkpoint is kept",
-                        "lower optimizer.lr or set optimizer.clip_norm=1 in a new run, or look at these cases")
-
-
-def require_finite_weights(training: Training) -> None:
-    """Stop when a weight is not finite, though the loss was; all processes have the same weights.
-
-    Raises:
-        DivergedError: names step and weights.
-    """
-    bad = [name for name, value in training.method.state_dict().items() if not torch.isfinite(value).all()]
-    if bad:
-        raise DivergedError("T9", training.run.path, f"weights are not finite after step {training.step} "
-                            f"({', '.join(bad[:3])}); the last good checkpoint is kept",
-                            "lower optimizer.lr or set optimizer.clip_norm=1 in a new run")
-
-
-def of_all_processes(training: Training, values: torch.Tensor) -> torch.Tensor:
-    """One row of values (n,) from each process: (processes, n)."""
-    gathered = cast(torch.Tensor, training.fabric.all_gather(values))
-    return gathered.reshape(-1, len(values))
-
-
 def report(training: Training, progress: Progress, bar: Bar) -> None:
     """Progress bar every step; a row of metrics and a validation when they are due."""
     engine = training.config.engine
@@ -243,8 +203,3 @@ def restore(training: Training, snapshot: Snapshot) -> None:
     except KeyError as error:
         raise CheckpointError("K11", training.run.path, f"its checkpoint has no {error}",
                               "resume it with the version of semivox that it was started with") from None
-
-
-def say(text: str) -> None:
-    """A line for the person who watches."""
-    sys.stderr.write(text + "\n")

@@ -30,8 +30,8 @@ from semivox.engine.build import (
 from semivox.engine.checkpoint import Snapshot, load_latest
 from semivox.engine.environment import describe_environment, peak_memory_mb
 from semivox.engine.footprint import reserve_memory
-from semivox.engine.logs import MetricsLog
-from semivox.engine.loop import Training, draw, fit, restore, save, say
+from semivox.engine.logs import MetricsLog, say
+from semivox.engine.loop import Training, draw, fit, restore, save
 from semivox.engine.optim import build_optimizer
 from semivox.engine.rundir import RunDirectory, create_run, lock_run, refuse_existing, require_same_store
 from semivox.engine.stopping import StopRequest, stop_on_signals
