@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from semivox.errors import InputError, SemivoxError, UsageError
 from semivox.fsio import read_json, write_json
@@ -20,7 +20,7 @@ PREDICTIONS, SCORES = "predictions", "scores"
 LAST, BEST_VALIDATION, STEP_PREFIX = "last", "best_validation", "step_"
 """Which weights a folder below ``predictions`` and ``scores`` belongs to; ``step_<n>`` for those kept on the way."""
 REPORT_HTML, TABLES = "report.html", "tables"
-ALL = "all"
+ALL: Final = "all"
 BOUND = "supervised"
 """Method of the lower bound (the labeled cases alone) and of the upper bound (every label)."""
 

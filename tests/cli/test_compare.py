@@ -53,7 +53,9 @@ def test_matrix_is_shown_and_nothing_is_written_when_it_is_only_planned(compare)
                 "supervised (all labels) all 0, 1 4 0/2"):
         assert row in " ".join(out.split()), out
     assert "4 steps for all" in out
-    assert "- CAML (released): optimizer.schedule is constant (poly elsewhere)" in out
+    assert "- CAML (released): data.labeled_per_batch is 2 (4 elsewhere); " in out
+    assert "; optimizer.schedule is constant (poly elsewhere)\n" in out
+    assert "engine.stages is 1 step pretrain (constant learning rate), then 3 steps selftrain (one elsewhere)" in out
     assert "14 runs, 14 to be done: not known how long with --jobs 1." in out
     assert not compare.out.exists()
 

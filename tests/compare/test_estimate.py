@@ -98,13 +98,12 @@ def test_method_whose_probe_dies_is_unknown_and_the_next_is_asked(toy_store, tmp
 
 
 def test_probe_measures_memory_and_time(toy_store) -> None:
-    matrix = tiny_matrix(toy_store, methods=("cml",), settings=(
-        "network.width=4", "data.patch_size=[16,16,16]", "data.workers=0", "engine.precision=fp32"))
-    spec = next(spec for spec in matrix.runs if spec.method == "cml")
+    matrix = tiny_matrix(toy_store, methods=("mean_teacher",))
+    spec = matrix.runs[1]
     found = measure(toy_store, spec.wishes, own=500 * 10**6, timed=True)
     assert found["gpu_memory"] is None
     assert 500 * 10**6 < found["memory"] < 1000 * 10**6
-    assert 0 < found["seconds_per_step"] < 10
+    assert 0 < found["seconds_per_step"] < 60
     assert measure(toy_store, spec.wishes, own=0, timed=False)["seconds_per_step"] is None
     other = {**spec.wishes, "network": {"name": "monai:UNet"}}  # without the maps that this method needs
     assert set(measure(toy_store, other, own=0, timed=True).values()) == {None}

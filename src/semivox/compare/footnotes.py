@@ -9,11 +9,14 @@ from typing import Any
 
 from semivox.config import RunConfig, config_to_json
 from semivox.imaging.plan import Plan
+from semivox.wording import count_of
 
 SHARED = ("network", "data", "optimizer", "engine")
 PLANNED = frozenset({"data.labeled", "data.labeled_draw"})
 SCHEDULE_KEYS = {"step": ("optimizer.decay_every_steps", "optimizer.decay_factor"), "poly": ("optimizer.poly_power",)}
 """Settings that mean something under one schedule alone."""
+UNUSED = "not used"
+"""Shown for a setting that the others do not have; who lacks it differs in another one that says why."""
 
 
 def ground_of(config: RunConfig, plan: Plan) -> dict[str, Any]:
@@ -26,8 +29,7 @@ def ground_of(config: RunConfig, plan: Plan) -> dict[str, Any]:
     for schedule, keys in SCHEDULE_KEYS.items():
         if schedule not in schedules:
             flat = {key: value for key, value in flat.items() if key not in keys}
-    if len(stages) > 1:
-        flat["engine.stages"] = [_stage(stage) for stage in stages]
+    flat["engine.stages"] = [_stage(stage) for stage in stages] if len(stages) > 1 else "one"
     flat["postprocessing.largest_component"] = plan.largest_component or config.method.largest_component
     return flat
 
@@ -46,7 +48,7 @@ def footnotes_of(grounds: Mapping[str, Mapping[str, Any]], reference: str) -> li
     for key in dict.fromkeys(key for ground in grounds.values() for key in ground):
         values = {label: _encoded(ground, key) for label, ground in grounds.items()}
         common = _common(values, reference)
-        for other in dict.fromkeys(value for value in values.values() if value != common):
+        for other in dict.fromkeys(value for value in values.values() if value not in (common, UNUSED)):
             labels = tuple(label for label, value in values.items() if value == other)
             texts.setdefault(labels, []).append(f"{key} is {other} ({common} elsewhere)")
     return [{"methods": list(labels), "text": "; ".join(parts)} for labels, parts in texts.items()]
@@ -62,7 +64,7 @@ def _common(values: Mapping[str, str], reference: str) -> str:
 def _encoded(ground: Mapping[str, Any], key: str) -> str:
     """A value as it is shown, which also tells values apart."""
     if key not in ground:
-        return "not used"
+        return UNUSED
     value = ground[key]
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return ", then ".join(value)
@@ -71,4 +73,4 @@ def _encoded(ground: Mapping[str, Any], key: str) -> str:
 
 def _stage(stage: Mapping[str, Any]) -> str:
     schedule = f" ({stage['schedule']} learning rate)" if stage["schedule"] else ""
-    return f"{stage['steps']} steps {stage['name']}{schedule}"
+    return f"{count_of(stage['steps'], 'step')} {stage['name']}{schedule}"

@@ -29,15 +29,16 @@ from semivox.seeding import seed_torch
 from semivox.types import Progress
 
 LONG_STEP_S = 3.0
-"""A first step that takes longer is the measurement; after a shorter one two more are taken, without its start-up."""
+"""After a step that takes longer a second one is not timed."""
 
 
 def main() -> None:
     """Answer each entry with a line."""
     asked = json.loads(sys.stdin.read())
     store = Store.read(asked["store"])
-    own = int(peak_memory_mb() * 2**20)
+    own, threads = int(peak_memory_mb() * 2**20), torch.get_num_threads()
     for run in asked["runs"]:
+        torch.set_num_threads(run["wishes"].get("engine", {}).get("threads") or threads)
         sys.stdout.write(json.dumps(measure(store, run["wishes"], own=own, timed=run["timed"])) + "\n")
         sys.stdout.flush()
 
@@ -83,9 +84,10 @@ def seconds_per_step(store: Store, config: RunConfig, labeled_cases: int, device
     optimizers = {turn: build_optimizer(method.parameters_for(turn), config.optimizer) for turn in method.turns}
     total = 0.0
     for stage in config.engine.stages:
+        _step(method, config, optimizers, stage=stage)  # the first one of a process also loads and allocates
         timings = [_step(method, config, optimizers, stage=stage)]
         if timings[0] < LONG_STEP_S:
-            timings = [_step(method, config, optimizers, stage=stage) for _ in range(2)]
+            timings.append(_step(method, config, optimizers, stage=stage))
         total += sum(timings) / len(timings) * stage.steps
     return total * config.engine.accumulate / config.engine.steps
 
