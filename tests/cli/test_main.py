@@ -16,7 +16,7 @@ from semivox.cli import VERBS, app, as_failure, run
 from semivox.errors import InputError, UsageError
 from semivox.methods import METHODS
 
-NAMES = ["demo", "check", "prepare", "train", "resume", "predict", "evaluate", "compare", "methods", "doctor"]
+NAMES = ["demo", "check", "prepare", "train", "resume", "predict", "evaluate", "compare", "report", "methods", "doctor"]
 ERROR_LINE = re.compile(r"ERROR SVX-[A-Z]+[0-9]*  \S.*?: \S.*\.  Fix: \S.*\.")
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 HEAVY = ("torch", "lightning", "pytorch_lightning", "monai", "scipy", "SimpleITK", "numpy", "nibabel", "h5py", "edt",
-         "cc3d", "matplotlib")
+         "cc3d", "matplotlib", "jinja2")
 SCRIPT = """
 import sys
 from semivox.cli import run
@@ -19,7 +19,8 @@ print("LOADED", code, *sorted(name for name in sys.modules if "." not in name))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["methods"], ["--version"], ["train", "--help"],
-                                       ["predict", "--help"], ["evaluate", "--help"], ["prepare", "--help"]],
+                                       ["predict", "--help"], ["evaluate", "--help"], ["prepare", "--help"],
+                                       ["report", "--help"]],
                          ids=" ".join)
 def test_help_and_lists_import_no_heavy_package(arguments: list[str]) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -10,10 +10,10 @@ from pathlib import Path
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
-from semivox.cli import check, compare, demo, doctor, evaluate, methods, predict, prepare, resume, train
+from semivox.cli import check, compare, demo, doctor, evaluate, methods, predict, prepare, report, resume, train
 from semivox.errors import SemivoxError, UsageError, did_you_mean, explained
 
-VERBS = (demo, check, prepare, train, resume, predict, evaluate, compare, methods, doctor)
+VERBS = (demo, check, prepare, train, resume, predict, evaluate, compare, report, methods, doctor)
 DEBUG_VARIABLE = "SEMIVOX_DEBUG"
 
 app = typer.Typer(

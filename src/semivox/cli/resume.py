@@ -26,8 +26,11 @@ def resume(
     store: Annotated[Path | None, typer.Option(help="Where the store is now, if it was moved.")] = None,
 ) -> None:
     """Continue a stopped run."""
+    from semivox.cli.train import write_page
     from semivox.engine.train import is_first_process, resume_run
 
     worked = resume_run(run, store)
     if is_first_process():
         typer.echo(f"finished: {run}" if worked else f"already finished: {run}")
+        if worked:
+            write_page(run)

@@ -52,7 +52,23 @@ def train(
     opened = Store.open(store)
     finished = start_run(opened, run, resolve(opened.plan, wishes))
     if is_first_process():
-        typer.echo(f"finished: {finished.path}\nnext: semivox predict {run} {store / 'imagesTs'} PREDICTIONS")
+        typer.echo(f"finished: {finished.path}")
+        write_page(finished.path)
+        typer.echo(f"next: semivox predict {run} {store / 'imagesTs'} PREDICTIONS")
+
+
+def write_page(run: Path) -> None:
+    """Write the run's report where it has something to show; a trained run is done, whatever becomes of its page."""
+    from semivox.errors import SemivoxError
+    from semivox.report.page import write_run_report
+
+    try:
+        page = write_run_report(run)
+    except (SemivoxError, OSError) as error:
+        typer.echo(f"no report: {error}", err=True)
+        return
+    if page is not None:
+        typer.echo(f"report: {page}")
 
 
 def read_wishes(config: Path | None) -> dict[str, Any]:
