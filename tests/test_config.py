@@ -135,6 +135,12 @@ def test_stages_and_steps_that_contradict_each_other_are_refused() -> None:
         complete(engine={"steps": 11, "stages": stages}))
 
 
+def test_weights_are_not_kept_more_seldom_than_once_a_run() -> None:
+    assert "engine.keep_weights_every: found 6001, the run has 6000 steps" in line(
+        complete(engine={"keep_weights_every": 6001}))
+    assert config_from_json(complete(engine={"keep_weights_every": 6000})).engine.keep_weights_every == 6000
+
+
 def test_method_that_needs_unlabeled_patches_is_not_run_without() -> None:
     assert "data.unlabeled_per_batch: found 0" in line(complete(data={"unlabeled_per_batch": 0}))
     config = config_from_json(complete("supervised", data={"unlabeled_per_batch": 0}))

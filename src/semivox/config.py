@@ -129,6 +129,9 @@ class EngineConfig(Settings):
     """Steps between two checkpoints: what a crash can lose at most."""
     validate_every: PositiveInt = 250
     log_every: PositiveInt = 10
+    keep_weights_every: NonNegativeInt = 0
+    """Steps between two copies of the deployed weights in ``weights_steps``, to be compared with the last ones; 0 keeps
+    none. Takes disk space, and changes nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +153,9 @@ class RunConfig:
         if total != self.engine.steps:
             raise UsageError("C3", "engine.stages", f"stages sum to {total} steps, engine.steps is {self.engine.steps}",
                              "set both, or engine.steps alone: stages without a value follow it")
+        if self.engine.keep_weights_every > self.engine.steps:
+            raise UsageError("C3", "engine.keep_weights_every", f"found {self.engine.keep_weights_every}, the run has "
+                             f"{self.engine.steps} steps", "keep weights more often, or set it to 0")
         self._require_multiples()
         self._require_validation()
         if get_method(self.method.name).uses_unlabeled and not self.data.unlabeled_per_batch:

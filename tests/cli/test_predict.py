@@ -53,13 +53,14 @@ class Deployed(NamedTuple):
     network: Threshold
     plan: Plan
     precision: str
+    weights: str = "last"
 
 
 @pytest.fixture
 def deployed(monkeypatch: pytest.MonkeyPatch) -> Deployed:
     """Stands for a finished run; loading real ones is tested with the engine."""
     content = Deployed(Threshold(), PLAN, "fp32")
-    monkeypatch.setattr("semivox.engine.deploy.load_deployed", lambda _: content)
+    monkeypatch.setattr("semivox.engine.deploy.load_deployed", lambda *_: content)
     return content
 
 
@@ -151,7 +152,7 @@ def test_precision_is_the_trainings_unless_asked(
     trained: str, asked: str, native: bool, bf16: bool, deployed: Deployed, scans: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("semivox.engine.deploy.load_deployed", lambda _: deployed._replace(precision=trained))
+    monkeypatch.setattr("semivox.engine.deploy.load_deployed", lambda *_: deployed._replace(precision=trained))
     monkeypatch.setattr("semivox.inference.precision.bf16_is_native", lambda _: native)
     arguments = ["predict", "RUN", str(scans), str(tmp_path / "out"), "--precision", asked, "--device", "cpu"]
     assert run(arguments) == 0
@@ -165,7 +166,8 @@ def test_probabilities_are_written_on_request(deployed: Deployed, scans: Path, t
     assert names == [f"{case}_prob_{number}.nii.gz" for case in "ab" for number in (0, 1)]
 
 
-@pytest.mark.parametrize("arguments", [["--precision", "fp16"], ["--device", "tpu"], ["--batch", "0"]])
+@pytest.mark.parametrize("arguments", [["--precision", "fp16"], ["--device", "tpu"], ["--batch", "0"],
+                                       ["--weights", "first"]])
 def test_wrong_options_exit_2_before_the_run_is_opened(arguments: list[str], scans: Path, tmp_path: Path,
                                                        capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["predict", str(tmp_path / "no_run"), str(scans), str(tmp_path / "out"), *arguments]) == 2
@@ -181,9 +183,26 @@ def test_the_plan_or_a_flag_keeps_only_the_largest_component(
     planned: bool, flag: list[str], pieces: int, deployed: Deployed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run_of_plan = deployed._replace(plan=replace(PLAN, largest_component=planned))
-    monkeypatch.setattr("semivox.engine.deploy.load_deployed", lambda _: run_of_plan)
+    monkeypatch.setattr("semivox.engine.deploy.load_deployed", lambda *_: run_of_plan)
     array = np.zeros((12, 9, 8), np.float32)
     array[1:5, 1:5, 1:5] = array[8:10, 6:8, 6:8] = 1
     nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / "x_0000.nii.gz")
     assert run(["predict", "RUN", str(tmp_path / "x_0000.nii.gz"), str(tmp_path / "out"), *flag]) == 0
     assert voxels(tmp_path / "out" / "x.nii.gz").sum() == {1: 64, 2: 72}[pieces]
+
+
+def test_weights_are_chosen_by_name_and_named_in_the_summary(
+    deployed: Deployed, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def load(path: Path, weights: str) -> Deployed:
+        asked.append((str(path), weights))
+        return deployed._replace(weights=f"{weights} (step 500)")
+
+    monkeypatch.setattr("semivox.engine.deploy.load_deployed", load)
+    assert run(["predict", "RUN", str(scans), str(tmp_path / "1")]) == 0
+    assert ", weights " not in capsys.readouterr().out
+    assert run(["predict", "RUN", str(scans), str(tmp_path / "2"), "--weights", "best_validation"]) == 0
+    assert f"2 label maps written to {tmp_path / '2'}, weights best_validation (step 500) (" in capsys.readouterr().out
+    assert asked == [("RUN", "last"), ("RUN", "best_validation")]

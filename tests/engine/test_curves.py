@@ -8,7 +8,7 @@ import matplotlib.image
 import pytest
 from run_material import train
 
-from semivox.engine import loop
+from semivox.engine import live
 from semivox.engine.curves import draw_curves, panels_of, stage_starts
 
 ROWS: list[dict[str, Any]] = [
@@ -60,7 +60,7 @@ def test_curves_that_cannot_be_written_do_not_end_a_run(toy_store, tmp_path: Pat
     def full(*arguments: Any, **keywords: Any) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(loop, "draw_curves", full)
+    monkeypatch.setattr(live, "draw_curves", full)
     run = train(toy_store, tmp_path / "run", "supervised")
     assert run.finished()
     assert "curves.png cannot be written (no space left)" in capsys.readouterr().err

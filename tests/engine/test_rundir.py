@@ -116,6 +116,19 @@ def test_place_that_cannot_be_written_is_a_lack_of_the_machine(toy_store, tmp_pa
 # --- resuming --------------------------------------------------------------------------------------------------
 
 
+def test_what_a_killed_process_had_begun_is_deleted_and_nothing_else(toy_store, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    train_and_stop(toy_store, run.path, "supervised", after=3)
+    run.weights_steps.mkdir()
+    begun = [run.path / ".tmp-1-weights_best_validation.safetensors", run.path / ".tmp-1-progress.png",
+             run.weights_steps / ".tmp-1-step_000002.safetensors"]
+    others = [run.path / ".tmp-1-report.html", run.path / "notes.txt", run.weights_steps / "step_000002.safetensors"]
+    for path in (*begun, *others):
+        path.write_text("")
+    resume_run(run.path)
+    assert [path for path in (*begun, *others) if path.exists()] == others
+
+
 @pytest.mark.parametrize("made", ["missing", "empty", "file"])
 def test_what_is_no_run_is_refused(made: str, tmp_path: Path) -> None:
     place = tmp_path / "run"

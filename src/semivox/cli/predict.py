@@ -38,6 +38,8 @@ def predict(
         "--largest-component/--no-largest-component",
         help="Keep only the largest component of each class; default: as the run's method asks.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    weights: Annotated[str, typer.Option(
+        help="last, or what the run has kept besides: best_validation, step_N (such as step_500).")] = "last",
 ) -> None:
     """Find the cases, check everything that can be checked before work starts, and predict."""
     import time
@@ -53,7 +55,7 @@ def predict(
 
     started = time.monotonic()
     target, wanted = _computing(device, precision)
-    deployed = load_deployed(run)
+    deployed = load_deployed(run, weights)
     jobs = plan_outputs(find_inputs(source, len(deployed.plan.channels)), source, out)
     if not overwrite:
         refuse_existing(jobs, probabilities=probabilities)
@@ -77,7 +79,8 @@ def predict(
     finally:  # after the bar, and also when some cases failed
         for line in lines:
             typer.echo(line, err=True)
-    typer.echo(f"{len(results)} label map{'s' * (len(results) != 1)} written to {out}"
+    named = "" if weights == "last" else f", weights {deployed.weights}"
+    typer.echo(f"{len(results)} label map{'s' * (len(results) != 1)} written to {out}{named}"
                f" ({time.monotonic() - started:.0f} s, peak memory {peak_memory_mb() * 2**20 / 1e9:.1f} GB)")
 
 

@@ -14,9 +14,16 @@ from lightning.fabric.wrappers import _FabricModule, _FabricOptimizer
 from semivox.config import RunConfig
 from semivox.data.loading import batches
 from semivox.engine.checkpoint import Snapshot, save_checkpoint
-from semivox.engine.curves import draw_curves
 from semivox.engine.finite import require_finite, require_finite_weights
-from semivox.engine.logs import MetricsLog, Window, say
+from semivox.engine.keeping import (
+    Kept,
+    keep_best_on_validation,
+    keep_step,
+    part_of_checkpoint,
+    restore_kept,
+)
+from semivox.engine.live import LivePicture
+from semivox.engine.logs import MetricsLog, Window
 from semivox.engine.optim import learning_rate, set_learning_rate
 from semivox.engine.rundir import RunDirectory
 from semivox.engine.selection import ends_stage, keep_best, load_tensors, picks, start_from_best, tensors_of
@@ -45,8 +52,10 @@ class Training:
     stop: StopRequest
     validator: Validator | None
     log: MetricsLog | None
+    picture: LivePicture | None = None
     step: int = 0
     best: dict[str, Any] | None = None
+    kept: Kept | None = None
     window: Window = field(default_factory=Window)
 
 
@@ -145,16 +154,29 @@ def report(training: Training, progress: Progress, bar: Bar) -> None:
         bar.note(f"loss {row['loss']:.4f}")
     picked = picks(training, progress)
     due = training.step % engine.validate_every == 0 or last or (picked and ends_stage(progress))
-    if training.config.data.validation and due:
-        require_finite_weights(training)
-        if training.validator and training.log:
-            scores = training.validator.score(training.method.predictor(), training.method.observed())
-            training.log.write(training.step, {"validation": scores})
-            draw(training)
-            if picked:
-                keep_best(training, progress, scores)
+    validated = bool(training.config.data.validation) and due
+    if validated:
+        validate(training, progress)
+    keep_step(training)
     if picked and ends_stage(progress):
         start_from_best(training)
+    if training.picture:
+        training.picture.show(training.step, validated=validated)
+
+
+def validate(training: Training, progress: Progress) -> None:
+    """Score the validation cases in the first process, and keep the weights that are best so far.
+
+    Raises:
+        DivergedError: when a weight is not finite.
+    """
+    require_finite_weights(training)
+    if training.validator and training.log:
+        scores = training.validator.score(training.method.predictor(), training.method.observed())
+        training.log.write(training.step, {"validation": scores})
+        keep_best_on_validation(training, progress, scores)
+        if picks(training, progress):
+            keep_best(training, progress, scores)
 
 
 def agree_to_stop(training: Training) -> bool:
@@ -173,20 +195,12 @@ def save(training: Training) -> None:
     """
     require_finite_weights(training)
     if training.fabric.is_global_zero and training.log:
+        kept = part_of_checkpoint(training)
         state = {"step": training.step, "metrics_bytes": training.log.commit(), "window": training.window.state(),
-                 "best": training.best}
-        save_checkpoint(training.run.checkpoints, training.step, Snapshot(tensors_of(training), state))
+                 "best": training.best, **kept.state}
+        snapshot = Snapshot({**tensors_of(training), **kept.tensors}, state)
+        save_checkpoint(training.run.checkpoints, training.step, snapshot)
     training.fabric.barrier()
-
-
-def draw(training: Training) -> None:
-    """Draw what was logged so far; a picture that cannot be written does not end a run."""
-    run, config = training.run, training.config
-    title = f"{config.method.name}, step {training.step} of {config.engine.steps}, seed {config.seed}"
-    try:
-        draw_curves(run.metrics, run.curves, title=title)
-    except OSError as error:
-        say(f"WARNING: {run.curves} cannot be written ({error}).")
 
 
 def restore(training: Training, snapshot: Snapshot) -> None:
@@ -200,6 +214,7 @@ def restore(training: Training, snapshot: Snapshot) -> None:
         training.best = snapshot.state.get("best")
         training.step = snapshot.state["step"]
         training.window.restore(snapshot.state["window"])
+        restore_kept(training, snapshot)
     except KeyError as error:
         raise CheckpointError("K11", training.run.path, f"its checkpoint has no {error}",
                               "resume it with the version of semivox that it was started with") from None

@@ -47,8 +47,13 @@ class RunDirectory(NamedTuple):
         return self.path / "metrics.jsonl"
 
     @property
+    def progress(self) -> Path:
+        """Picture of all that the run has logged so far, drawn while it trains."""
+        return self.path / "progress.png"
+
+    @property
     def curves(self) -> Path:
-        """Picture of all that the run has logged."""
+        """Picture of all that the finished run has logged."""
         return self.path / "curves.png"
 
     @property
@@ -63,8 +68,22 @@ class RunDirectory(NamedTuple):
 
     @property
     def weights(self) -> Path:
-        """Deployed networks of a finished run."""
+        """Deployed networks of a finished run: always of its last step."""
         return self.path / "weights.safetensors"
+
+    @property
+    def weights_best_validation(self) -> Path:
+        """Deployed networks of the step with the highest Dice on the validation cases, where a run has some."""
+        return self.path / "weights_best_validation.safetensors"
+
+    @property
+    def weights_steps(self) -> Path:
+        """Deployed networks on the way, where ``engine.keep_weights_every`` asks for them."""
+        return self.path / "weights_steps"
+
+    def weights_of_step(self, step: int) -> Path:
+        """Deployed networks of one step on the way."""
+        return self.weights_steps / f"step_{step:06d}.safetensors"
 
     def finished(self) -> bool:
         """Whether training has reached its last step."""
@@ -142,6 +161,13 @@ def lock_run(run: RunDirectory) -> Iterator[None]:
         stream.write(f"pid {os.getpid()}")
         stream.flush()
         yield
+
+
+def remove_leftovers(run: RunDirectory) -> None:
+    """Delete the weights and pictures that a killed process had begun; for the holder of the run's lock."""
+    for begun in (".tmp-*-weights*.safetensors", ".tmp-*-progress.png", ".tmp-*-curves.png", "weights_steps/.tmp-*"):
+        for path in run.path.glob(begun):
+            path.unlink(missing_ok=True)
 
 
 def require_same_store(run: RunDirectory, digest: str) -> dict[str, Any]:

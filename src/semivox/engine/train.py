@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from safetensors.torch import save_file
 
 from semivox.config import RunConfig
 from semivox.data.augment import Augmentation
@@ -28,16 +27,26 @@ from semivox.engine.build import (
     to_memory_format,
 )
 from semivox.engine.checkpoint import Snapshot, load_latest
+from semivox.engine.disk import reserve_disk
 from semivox.engine.environment import describe_environment, peak_memory_mb
 from semivox.engine.footprint import reserve_memory
+from semivox.engine.live import LivePicture
 from semivox.engine.logs import MetricsLog, say
-from semivox.engine.loop import Training, draw, fit, restore, save
+from semivox.engine.loop import Training, fit, restore, save
 from semivox.engine.optim import build_optimizer
-from semivox.engine.rundir import RunDirectory, create_run, lock_run, refuse_existing, require_same_store
+from semivox.engine.rundir import (
+    RunDirectory,
+    create_run,
+    lock_run,
+    refuse_existing,
+    remove_leftovers,
+    require_same_store,
+)
 from semivox.engine.stopping import StopRequest, stop_on_signals
 from semivox.engine.validation import Validator
+from semivox.engine.weights import tensors_of_predictor, write_weights
 from semivox.errors import CheckpointError, DivergedError, StoppedError
-from semivox.fsio import atomic_file, read_json, write_json
+from semivox.fsio import read_json, write_json
 from semivox.imaging.plan import Plan
 from semivox.inference.precision import resolve_device, resolve_precision
 from semivox.inference.sliding import Execution
@@ -65,7 +74,7 @@ def start_run(store: Store, path: Path, config: RunConfig) -> RunDirectory:
                                             precision=precision_of(config)))  # type: ignore[arg-type]
     fabric = launch(config)
     refuse_impossible(fabric, store, split=split, config=config)
-    reserve(fabric, store, split=split, config=config)
+    reserve(fabric, store, path, split=split, config=config)
     origin = {"store": str(store.path.resolve()), "store_digest": store.digest, "name": store.name,
               "split": split_to_json(split)}
     plan = plan_of_run(store.plan, config)
@@ -102,11 +111,13 @@ def resume_run(path: Path, store_path: Path | None = None) -> bool:
     fabric = launch(config)
     with working_on(run, fabric):
         snapshot, passed_over = load_latest(run.checkpoints)
-        for line in passed_over if fabric.is_global_zero else ():
-            say(f"WARNING SVX-K1  {line}.")
+        if fabric.is_global_zero:
+            remove_leftovers(run)
+            for line in passed_over:
+                say(f"WARNING SVX-K1  {line}.")
         # results depend on the number of threads: go on with the number that the run was started with
         torch.set_num_threads(read_json(run.environment)["threads"])
-        reserve(fabric, store, split=split, config=config)
+        reserve(fabric, store, path, split=split, config=config)
         train(fabric, run, store, split=split, snapshot=snapshot)
     return True
 
@@ -144,12 +155,13 @@ def refuse_impossible(fabric: Fabric, store: Store, *, split: Split, config: Run
         validator_for(store, split, config, plan=plan_of_run(store.plan, config))
 
 
-def reserve(fabric: Fabric, store: Store, *, split: Split, config: RunConfig) -> None:
-    """Estimate the run's memory, refuse what will not fit, say so otherwise."""
+def reserve(fabric: Fabric, store: Store, path: Path, *, split: Split, config: RunConfig) -> None:
+    """Estimate the run's disk and memory, refuse what will not fit, say so otherwise."""
     method = build_method(config, store.plan, len(split.labeled))
+    disk = reserve_disk(fabric, path, method, config)
     memory = reserve_memory(fabric, method, config, precision_of(config))
     if fabric.is_global_zero:
-        say(f"Memory: {memory}.")
+        say(f"Memory: {memory}.\nDisk: {disk}.")
 
 
 @contextmanager
@@ -176,9 +188,10 @@ def train(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, snap
             if snapshot is None:
                 save(training)
             fit(training)
+            if training.picture:
+                training.picture.finish()
         if fabric.is_global_zero:
-            draw(training)
-            write_weights(run, training.method.predictor())
+            write_weights(run.weights, tensors_of_predictor(training.method.predictor()))
             say(f"Peak memory {peak_memory_mb() * 2**20 / 1e9:.1f} GB.")
         fabric.barrier()
 
@@ -205,7 +218,7 @@ def assemble(fabric: Fabric, run: RunDirectory, store: Store, *, split: Split, s
         optimizers=dict(zip(method.turns, wrapped, strict=True)), case_names=(*split.labeled, *split.unlabeled),
         loader=loader_for(store, split, config, fabric=fabric, step=state["step"]), layout=layout, stop=stop,
         validator=validator_for(store, split, config, plan=plan) if first and split.validation else None,
-        log=log)
+        log=log, picture=LivePicture(run, config, done=state["step"]) if first else None)
     if snapshot:
         restore(training, snapshot)
     return training
@@ -233,10 +246,3 @@ def validator_for(store: Store, split: Split, config: RunConfig, *, plan: Plan) 
 def precision_of(config: RunConfig) -> str:
     """The precision that the run computes in, ``auto`` resolved for this machine."""
     return resolve_precision(config.engine.precision, resolve_device(config.engine.accelerator))
-
-
-def write_weights(run: RunDirectory, predictor: torch.nn.Module) -> None:
-    """Write the deployed networks; the file's existence says that the run is finished."""
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in predictor.state_dict().items()}
-    with atomic_file(run.weights) as temporary:
-        save_file(tensors, temporary)
