@@ -28,6 +28,13 @@ def comparison(toy_store, tmp_path: Path) -> tuple[Path, Matrix]:
     return tmp_path / "out", tiny_comparison(toy_store, tmp_path / "out")
 
 
+@pytest.fixture
+def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end with their training."""
+    monkeypatch.setattr(scoring, "predict_tests", lambda *arguments: None)
+    monkeypatch.setattr(scoring, "evaluate_tests", lambda *arguments, protocol: None)
+
+
 def work(out: Path, path: str) -> int:
     return job.main([str(out), path])
 
@@ -80,6 +87,7 @@ def test_what_is_there_is_not_done_again(comparison, monkeypatch: pytest.MonkeyP
     assert (maps[0].is_file(), maps[1].stat().st_mtime_ns) == (True, kept)
 
 
+@pytest.mark.usefixtures("unscored")
 def test_start_that_was_killed_before_its_first_checkpoint_is_cleared_away(comparison) -> None:
     out, matrix = comparison
     folder = out / matrix.runs[0].path
@@ -90,6 +98,7 @@ def test_start_that_was_killed_before_its_first_checkpoint_is_cleared_away(compa
     assert read_job(folder).state == "done"
 
 
+@pytest.mark.usefixtures("unscored")
 def test_stopped_run_goes_on_at_its_checkpoint(comparison, monkeypatch: pytest.MonkeyPatch) -> None:
     out, matrix = comparison
     path = matrix.runs[0].path
