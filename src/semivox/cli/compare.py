@@ -33,25 +33,25 @@ def compare(
     *,
     methods: Annotated[str | None, typer.Option(help="Methods, with commas; `supervised` is always there.")] = None,
     labeled: Annotated[str | None, typer.Option(help="Numbers of labeled cases, with commas; 'all' is one.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Seeds, with commas.  [default: 0]")] = None,
-    draws: Annotated[int | None, typer.Option(min=1, help="Labeled subsets: the stored order, then random ones."
-                                              "  [default: 1]")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of every run.  [default: 6000]")] = None,
-    validation: Annotated[int | None, typer.Option(min=0, help="Validation cases of every run.  [default: 0]")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, with commas; default: 0.")] = None,
+    draws: Annotated[int | None, typer.Option(min=1, help="Labeled subsets: the stored order, then random ones; "
+                                              "default: 1.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of every run; default: 6000.")] = None,
+    validation: Annotated[int | None, typer.Option(min=0, help="Validation cases of every run; default: 0.")] = None,
     protocol: Annotated[str | None, typer.Option(help="clinical (mm) or literature (voxels); default: clinical where "
                                                  "the spacing is known.")] = None,
-    reference: Annotated[str | None, typer.Option(help="Method that the others are compared with."
-                                                  "  [default: supervised]")] = None,
+    reference: Annotated[str | None, typer.Option(help="Method that the others are compared with; "
+                                                  "default: supervised.")] = None,
     show_test_peeking: Annotated[int | None, typer.Option(
         min=1, metavar="K", help="Also score the weights of every K steps on the test cases; marked as leaky.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE",
                                                        help="Any config field, for all runs.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at the same time.  [default: 1; on a cluster as many "
-                                             "as there is room for]")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at the same time; default: 1, on a cluster as many "
+                                             "as there is room for.")] = None,
     executor: Annotated[str, typer.Option(help="local, slurm or ray.")] = "local",
-    slurm_options: Annotated[str, typer.Option(
-        help='Options of sbatch, for example "--time=12:00:00 --partition=gpu".')] = "",
-    ray_options: Annotated[str, typer.Option(help='For each run: "cpus=4 gpus=1 retries=3".')] = "",
+    slurm_options: Annotated[str | None, typer.Option(
+        help='Options of sbatch, for example "--time=12:00:00 --partition=gpu".')] = None,
+    ray_options: Annotated[str | None, typer.Option(help='For each run: "cpus=4 gpus=1 retries=3".')] = None,
     plan_only: Annotated[bool, typer.Option("--plan-only", help="Print the matrix and its cost, no more.")] = False,
 ) -> None:
     """Plan the matrix, show what it takes, run what is missing, and write the report."""
@@ -127,7 +127,7 @@ def say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def settings_of(executor: str, given: Mapping[str, str]) -> str:
+def settings_of(executor: str, given: Mapping[str, str | None]) -> str:
     """What the user says to the executor that is used.
 
     Raises:
@@ -138,7 +138,7 @@ def settings_of(executor: str, given: Mapping[str, str]) -> str:
     for name, text in given.items():
         if text and name != executor:
             raise UsageError("C3", f"--{name}-options", f"found with --executor {executor}", f"add --executor {name}")
-    return given.get(executor, "")
+    return given.get(executor) or ""
 
 
 def counts_of(text: str | None) -> tuple[int | str, ...] | None:
