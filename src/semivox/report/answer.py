@@ -55,7 +55,8 @@ def tiles(source: Source, contest: list[Contender], everything: list[Contender],
         found.append(tile("of the gap closed", words.number(closed, digits=0), "%",
                           "between supervised with these labels and with all"))
     if best.best is not None:
-        found.append(tile("best with other cases", f"{100 * best.best:.0f}", "%", "of 10,000 resamples of the cases"))
+        share = "> 99" if best.best > 0.99 else f"{100 * best.best:.0f}"
+        found.append(tile("best with other cases", share, "%", "of 10,000 resamples of the cases"))
     found.append(tile("structures missed", str(best.missed), f"of {best.structures}", f"by {best.label}"))
     return found
 

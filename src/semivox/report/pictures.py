@@ -22,6 +22,7 @@ SHOWN_AT_FIRST = 8
 MOST_MESHES = 66
 """Of about 65 kB each: the page stays below 8 MB."""
 SCALE_PERCENTILE, SCALE_STEP_MM = 97, 0.5
+"""Colors end at the distance below which this share of the best method's surface lies, rounded."""
 REFERENCE = "reference"
 
 
@@ -100,7 +101,7 @@ def meshes_of(volumes: CaseVolumes, meshed: list[str]) -> dict[str, Any]:
                                                                              volumes.spacing_mm)
             if found is not None:
                 distances = distances_mm(found, truth, volumes.spacing_mm)
-                errors += distances.tolist()
+                errors += distances.tolist() if label == meshed[0] else []
                 meshes[f"{label}|{value}"] = packed(found, extent, distances)
     scale = float(np.percentile(errors, SCALE_PERCENTILE)) if errors else 0.0
     return {"meshes": meshes, "values": values, "extent": extent.tolist(), "scale_mm": scale,

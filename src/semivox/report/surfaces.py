@@ -53,7 +53,8 @@ def surface_of(mask: np.ndarray, spacing_mm: tuple[float, float, float]) -> Mesh
     spacing = np.array(spacing_mm)
     field = np.pad(mask[box[0]].astype(np.float32), 2)
     step_mm = max(float(spacing.min()), float(np.sqrt(_area_mm2(field > 0, spacing) / TARGET)))
-    field = ndimage.gaussian_filter(field, 0.5 * step_mm / spacing)
+    # at least half a voxel, so that thick slices leave no steps
+    field = ndimage.gaussian_filter(field, 0.6 * np.maximum(step_mm, spacing) / spacing)
     sizes = np.maximum(np.rint(np.array(field.shape) * spacing / step_mm), 3).astype(int)
     grid = np.array(field.shape)
     positions = [np.linspace(0, size - 1, count) for size, count in zip(grid, sizes, strict=True)]

@@ -94,11 +94,12 @@ def lead(contest: Sequence[Contender], reference: str) -> str:
     if len(contest) > 1:
         gap = gap_between(best, contest[1])
         if gap is not None:
+            tested = best.difference if contest[1].label == reference else None
             parts.append(f"On the same {count_of(gap.n, 'case')} it is {points(gap.mean)} above {contest[1].label} "
-                         f"(95 % interval {bounds(gap)}).")
+                         f"(95 % interval {bounds(gap)}{p_text(tested.p_holm) if tested else ''}).")
     if best.label == reference and len(contest) > 1:
         parts.append(f"It is the reference itself: no method is better than {reference} alone.")
-    elif best.difference is not None:
+    elif best.difference is not None and contest[1].label != reference:
         parts.append(f"Against {reference} it is {points(best.difference.interval.mean, signed=True)} "
                      f"({bounds(best.difference.interval)}{p_text(best.difference.p_holm)}).")
     rivals = [each for each in contest if each.difference is not None]
