@@ -19,6 +19,7 @@ import semivox
 from semivox.compare.board import seconds_left, status_of
 from semivox.compare.local import THREADS_VARIABLE, threads_of
 from semivox.compare.pace import pace_of
+from semivox.compare.stop import DRIVER_VARIABLE
 from semivox.errors import InputError, ResourceError
 from semivox.fsio import read_json, sha256_json, write_json
 from semivox.matrix import ALL, MATRIX_JSON, Matrix, RunSpec
@@ -175,8 +176,9 @@ def _cases(spec: RunSpec) -> float:
 
 def _answers(store: str, questions: Sequence[Mapping[str, Any]], threads: int) -> Iterator[Cost]:
     """The lines that a probe gives before it ends, or dies."""
+    environment = {**os.environ, THREADS_VARIABLE: str(threads), DRIVER_VARIABLE: str(os.getpid())}
     with subprocess.Popen(PROBE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                          env={**os.environ, THREADS_VARIABLE: str(threads)}) as process:
+                          env=environment) as process:
         if process.stdin is None or process.stdout is None:  # never with pipes
             return
         with suppress(BrokenPipeError):

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from semivox.compare.stop import end_with_driver
 from semivox.config import RunConfig, StageConfig
 from semivox.data.splits import choose_split
 from semivox.data.store import Store
@@ -34,6 +35,7 @@ LONG_STEP_S = 3.0
 
 def main() -> None:
     """Answer each entry with a line."""
+    end_with_driver()
     asked = json.loads(sys.stdin.read())
     store = Store.read(asked["store"])
     own, threads = int(peak_memory_mb() * 2**20), torch.get_num_threads()
