@@ -80,6 +80,11 @@ def test_numbers_of_the_table_are_in_the_page_and_beside_it(comparison: Path, pa
     assert "1 of " in Reader(page).text  # the missed structure
 
 
+def test_every_case_is_in_a_table_of_its_own(page: str) -> None:
+    rows = re.findall(r'<th scope="row" data-value="(ball_\d+)">', page)
+    assert sorted(rows) == [f"ball_{number:03d}" for number in range(1, 9)]
+
+
 def test_failed_runs_are_shown_with_their_error_and_the_way_out(page: str) -> None:
     text = Reader(page).text
     assert "the loss is not finite at step 12" in text

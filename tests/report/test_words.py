@@ -65,6 +65,11 @@ def test_the_same_method_with_more_labels_is_the_better_witness() -> None:
     more = contender("CML", [score + 3 for score in SURE], labeled=16)
     text = words.more_labels(contest, [*contest, more])
     assert text.startswith("Yes: CML with 16 labels reaches 84.0 %, +3.0 points to 8 labels")
+    less = contender("CML", NOISY, labeled=16)
+    upper = contender("supervised (all labels)", [score + 6 for score in SURE], "upper_bound", "all")
+    text = words.more_labels(contest, [*contest, less, upper])
+    assert text.startswith("Not with 16 of them: CML")
+    assert "With all of them there is more to gain: supervised (all labels) reaches 87.0 %, 6.0 points above CML" in text
 
 
 def test_missed_structures_are_counted_by_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from statistics import mean
 from typing import Any
 
 from semivox.errors import SemivoxError
@@ -18,7 +19,7 @@ from semivox.report.figures_curves import Curve, curve_plot
 from semivox.report.figures_scores import Difference, Efficiency, Series, box_plot, difference_plot, efficiency_plot
 from semivox.report.rows import reference_of
 from semivox.report.source import DICE, Source, case_scores
-from semivox.wording import count_of
+from semivox.wording import count_of, printable
 
 CALIBRATED = 8
 """Test cases that are predicted once more, where no probabilities are stored."""
@@ -106,6 +107,16 @@ def cases_section(source: Source) -> list[Chart]:
     return charts
 
 
+def case_table(source: Source) -> dict[str, Any]:
+    """Dice of every case (rows, the hardest first) by every method of the contest (columns)."""
+    scores = {row.label: case_scores(row, DICE) for row in source.pictured}
+    cases = sorted({case for found in scores.values() for case in found})
+    means = {case: mean(found[case] for found in scores.values() if case in found) for case in cases}
+    return {"labels": list(scores), "rows": [{"case": printable(case), "scores": [found.get(case) for found in
+                                                                                  scores.values()]}
+                                             for case in sorted(cases, key=lambda case: means[case])]}
+
+
 def differences_of(source: Source) -> list[Difference]:
     """Rows of the contest against the reference, in Dice."""
     base = reference_of(source.contest, source.matrix)
@@ -168,6 +179,8 @@ def calibration_of(source: Source, run: RunRecord) -> Calibration | str:
     weights, predictions = run.folder / "weights.safetensors", run.folder / PREDICTIONS / LAST
     if not cases:
         return "Calibration needs the test scans, and the store is not where it was."
+    if not weights.is_file() or not weights.stat().st_size:
+        return "Calibration is not shown: the weights of the run are gone."
     channels = len(run.plan.get("channels", ()))
     key = fingerprint([weights, *(case.reference for case in cases)], channels)
 

@@ -139,7 +139,8 @@ def more_labels(contest: Sequence[Contender], everything: Sequence[Contender]) -
         most = max(more, key=lambda each: int(each.labeled))
         gain = gap_between(most, best)
         sure = "" if gain is None else f" (95 % interval {bounds(gain)})"
-        verb = "Yes" if gain is not None and gain.low > 0 else "Perhaps" if most.mean > best.mean else "Not here"
+        clear = gain is not None and gain.low > 0
+        verb = "Yes" if clear else "Perhaps" if most.mean > best.mean else f"Not with {most.labeled} of them"
         parts.append(f"{verb}: {best.label} with {most.labeled} labels reaches {most.mean:.1f} %, "
                      f"{points(most.mean - best.mean, signed=True)} to {best.labeled} labels{sure}.")
     upper = next((each for each in everything if each.role == "upper_bound"), None)
@@ -151,8 +152,11 @@ def more_labels(contest: Sequence[Contender], everything: Sequence[Contender]) -
         parts.append(f"{upper.label} reaches {upper.mean:.1f} %, no more than {best.label}: labels are not what limits "
                      "this comparison.")
         return " ".join(parts)
-    if not more:
-        parts.append("Yes, as far as supervised training shows:" if room is not None and room.low > 0 else "Perhaps:")
+    clear = room is not None and room.low > 0
+    if more:
+        parts.append("With all of them there is more to gain:" if clear else "With all of them:")
+    else:
+        parts.append("Yes, as far as supervised training shows:" if clear else "Perhaps:")
     parts.append(f"{upper.label} reaches {upper.mean:.1f} %, {points(left)} above {best.label}"
                  + (f" (95 % interval {bounds(room)})." if room is not None else "."))
     return " ".join(parts)
