@@ -148,7 +148,9 @@ def test_the_viewer_shows_what_is_chosen(opened: Opened, name: str, value: str) 
 
 def test_paper_shows_everything(opened: Opened) -> None:
     opened.page.emulate_media(media="print")
+    opened.page.set_viewport_size({"width": 720, "height": 1000})  # A4 with margins
     opened.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert opened.page.locator("details:not([open])").count() == 0
     assert not opened.page.locator("nav.contents").is_visible()
+    assert opened.page.evaluate("document.querySelector('#scores table').getBoundingClientRect().right <= innerWidth")
     assert len(opened.page.pdf()) > 20_000
