@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -112,8 +113,37 @@ def free(monkeypatch):
 def test_with_room_freed_memory_is_kept(toy_store, free):
     config = config_of(toy_store)
     free(10**12)
-    assert reserve_memory(fabric(), method_of(toy_store, config), config, "fp32").endswith("needed, 1000.0 GB free")
+    said = reserve_memory(fabric(), method_of(toy_store, config), config, "fp32")
+    words = re.fullmatch(r"about ([\d.]+) GB in all, ([\d.]+) GB of it taken, 1000.0 GB free", said)
+    assert words
+    needed = footprint(method_of(toy_store, config), config, "fp32").kept
+    assert float(words[1]) - float(words[2]) == pytest.approx(needed / 1e9, abs=0.11)
     assert free.kept
+
+
+@pytest.mark.parametrize(("method", "batch"), [("supervised", (24, 0)), ("mean_teacher", (20, 30)), ("cml", (16, 16))])
+def test_a_large_batch_is_estimated_from_few_samples(toy_store, monkeypatch, method, batch):
+    sizes = []
+    original = module.noise_batch
+    monkeypatch.setattr(module, "noise_batch", lambda *given: sizes.append(len(original(*given).image))
+                        or original(*given))
+    names = ("data.labeled_per_batch", "data.unlabeled_per_batch")
+    small = tiny_config(toy_store, method, dict(zip(names, (max(2, batch[0] // 4), batch[1] // 4), strict=True)))
+    large = tiny_config(toy_store, method, dict(zip(names, batch, strict=True)))
+    estimated = footprint(method_of(toy_store, large), large, "fp32")
+    assert max(sizes) <= 2 * module.FEW_SAMPLES
+    quarter = footprint(method_of(toy_store, small), small, "fp32")
+    samples = sum((small.data.labeled_per_batch, small.data.unlabeled_per_batch))
+    assert estimated.step == pytest.approx(quarter.step * sum(batch) / samples, rel=0.15)
+
+
+def test_the_way_out_fits(toy_store, free):
+    config = config_of(toy_store, {"data.labeled_per_batch": 12})
+    needed = footprint(method_of(toy_store, config), config, "fp32")
+    free(needed.state + (needed.step + needed.loading) // 4)
+    with pytest.raises(ResourceError, match="--set data.labeled_per_batch=3 --set engine.accumulate=4") as caught:
+        reserve_memory(fabric(), method_of(toy_store, config), config, "fp32")
+    assert "12 patches of 64x64x64" in str(caught.value)
 
 
 def test_with_little_room_it_is_given_back(toy_store, free):
@@ -141,15 +171,11 @@ def test_processes_share_what_is_free(toy_store, free):
         reserve_memory(fabric(), method_of(toy_store, config), config, "fp32")
 
 
-@pytest.mark.parametrize(("labeled", "way_out"), [
-    (2, "--set data.labeled_per_batch=1 --set engine.accumulate=2, or take a smaller data.patch_size"),
-    (1, "take a smaller data.patch_size or network.width"),
-])
-def test_a_run_that_does_not_fit_is_refused_before_anything_is_written(toy_store, tmp_path, free, labeled, way_out):
+def test_a_run_that_does_not_fit_is_refused_before_anything_is_written(toy_store, tmp_path, free):
     free(10**6)
     with pytest.raises(ResourceError, match="needs about .* GB, 0.0 GB are free") as caught:
-        start_run(toy_store, tmp_path / "run", config_of(toy_store, {"data.labeled_per_batch": labeled}))
-    assert way_out in str(caught.value)
+        start_run(toy_store, tmp_path / "run", config_of(toy_store))
+    assert "Fix: take a smaller data.patch_size or network.width" in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 

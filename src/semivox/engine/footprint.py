@@ -1,12 +1,13 @@
 """How much memory a run will need, known before it starts, against what the machine has.
 
-One forward pass on a small patch is measured and scaled to the run's patch.
+Forward passes on few small patches are measured and scaled to the run's patch and batch.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from semivox.config import RunConfig
 from semivox.data.loading import BATCHES_AHEAD
 from semivox.errors import ResourceError
 from semivox.inference.precision import autocast
-from semivox.memory import available_memory_bytes, keep_freed_memory
+from semivox.memory import available_memory_bytes, keep_freed_memory, peak_memory_mb
 from semivox.methods import get_method
 from semivox.methods.base import Method
 from semivox.networks.patches import required_multiple
@@ -28,6 +29,8 @@ LIVE_MAPS = 4
 """Tensors as large as the largest saved one that exist beside the saved ones during the backward pass."""
 KEPT_SHARE = 1.5
 """Memory with freed areas kept over memory without: they do not always fit the next tensor."""
+FEW_SAMPLES = 8
+"""Of a batch that is twice as large or more only so many samples are measured; the others need as much each."""
 SURE_SHARE = 1.3
 """An estimate this many times what is free is refused; one between may be wrong, and is only warned of."""
 
@@ -59,8 +62,8 @@ class Footprint(NamedTuple):
 def footprint(method: Method, config: RunConfig, precision: str) -> Footprint:
     """Estimate the memory of a step of a freshly built method on the CPU; its weights stay, its memories do not.
 
-    The forward pass runs on two small patches, and all tensors that its graph keeps are counted. What grows with the
-    patch is scaled to the run's patch.
+    The forward pass runs on few and small patches of two sizes, and all tensors that its graph keeps are counted. What
+    grows with the patch is scaled to the run's patch, and both to the run's batch.
 
     Raises:
         Exception: whatever the method raises on a smaller patch, such as a network of one image size.
@@ -71,12 +74,14 @@ def footprint(method: Method, config: RunConfig, precision: str) -> Footprint:
     longest = max(range(len(patch)), key=lambda axis: patch[axis])
     double[longest] = min(2 * small[longest], patch[longest])
     sizes = (small, double) if small != double else (small,)
-    counts = {math.prod(size): _saved(method, config, size, precision) for size in sizes}
+    few, times = _few_samples(config)
+    counts = {math.prod(size): _saved(method, few, size, precision) for size in sizes}
     grown = [_line(dict(zip(counts, values, strict=True)), math.prod(patch))
              for values in zip(*counts.values(), strict=True)]
     weights = sum(weight.numel() * weight.element_size() for weight in method.parameters())
     moments = 2 if config.optimizer.name == "sgd" else 3
-    return Footprint(weights * (1 + moments), int(grown[0] + LIVE_MAPS * grown[1]), _loading(config, method))
+    return Footprint(weights * (1 + moments), int(times * (grown[0] + LIVE_MAPS * grown[1])),
+                     _loading(config, method))
 
 
 def reserve_memory(fabric: Fabric, method: Method, config: RunConfig, precision: str) -> str:
@@ -110,16 +115,22 @@ def reserve_memory(fabric: Fabric, method: Method, config: RunConfig, precision:
     free //= 1 if on_gpu else config.engine.devices
     least = needed.state + needed.step if on_gpu else needed.total
     if least > SURE_SHARE * free:
-        raise ResourceError("C9", "data.patch_size", f"a step on {_sides(config)} needs about {_gb(least)}, "
-                            f"{_gb(free)} are free", _remedy(config))
-    where = "GPU memory" if on_gpu else "memory"
+        raise ResourceError("C9", "data", f"a step on {_sides(config)} needs about {_gb(least)}, {_gb(free)} are free",
+                            _remedy(config, needed, free))
     if least > free:
-        return f"about {_gb(least)} of {where} needed, {_gb(free)} free: it may not do. {_remedy(config).capitalize()}"
+        return f"{_said(least, free, on_gpu)}: it may not do. {_remedy(config, needed, free).capitalize()}"
     if on_gpu or needed.kept > free:
-        slower = "" if on_gpu else ", too little for the faster allocation"
-        return f"about {_gb(least)} of {where} needed, {_gb(free)} free{slower}"
+        return _said(least, free, on_gpu) + ("" if on_gpu else ", too little for the faster allocation")
     keep_freed_memory()
-    return f"about {_gb(needed.kept)} of {where} needed, {_gb(free)} free"
+    return _said(needed.kept, free, on_gpu)
+
+
+def _said(needed: int, free: int, on_gpu: bool) -> str:
+    """In words; on a CPU with what the process has already, as the peak at the end counts it."""
+    if on_gpu:
+        return f"about {_gb(needed)} needed on the GPU, {_gb(free)} free there"
+    own = int(peak_memory_mb() * 2**20)
+    return f"about {_gb(needed + own)} in all, {_gb(own)} of it taken, {_gb(free)} free"
 
 
 def _free(device: torch.device) -> int | None:
@@ -131,14 +142,28 @@ def _sides(config: RunConfig) -> str:
     return f"{data.labeled_per_batch + data.unlabeled_per_batch} patches of {'x'.join(map(str, data.patch_size))}"
 
 
-def _remedy(config: RunConfig) -> str:
-    """Half the patches twice, where the method allows it."""
+def _remedy(config: RunConfig, needed: Footprint, free: int) -> str:
+    """The same batch in as few parts as will fit, where the method allows it; else what else may help."""
     smaller = "take a smaller data.patch_size or network.width"
     asked = {name: getattr(config.data, name) for name in ("labeled_per_batch", "unlabeled_per_batch")}
-    if any(number % (2 * get_method(config.method.name).samples_multiple) for number in asked.values()):
-        return smaller
-    halves = " ".join(f"--set data.{name}={number // 2}" for name, number in asked.items() if number)
-    return f"{halves} --set engine.accumulate={2 * config.engine.accumulate}, or {smaller}"
+    multiple = get_method(config.method.name).samples_multiple
+    for parts in range(2, math.gcd(*asked.values()) // multiple + 1):
+        whole = all(number % (parts * multiple) == 0 for number in asked.values())
+        if whole and needed.state + (needed.step + needed.loading) // parts <= free:
+            each = " ".join(f"--set data.{name}={number // parts}" for name, number in asked.items() if number)
+            return f"{each} --set engine.accumulate={parts * config.engine.accumulate}, or {smaller}"
+    return smaller
+
+
+def _few_samples(config: RunConfig) -> tuple[RunConfig, float]:
+    """The run with a batch of few samples, in about the same proportion; and how much larger its own batch is."""
+    data, multiple = config.data, get_method(config.method.name).samples_multiple
+    samples = data.labeled_per_batch + data.unlabeled_per_batch
+    parts = max(1, samples // FEW_SAMPLES)
+    labeled, unlabeled = (multiple * math.ceil(number / parts / multiple)
+                          for number in (data.labeled_per_batch, data.unlabeled_per_batch))
+    few = replace(config, data=replace(data, labeled_per_batch=labeled, unlabeled_per_batch=unlabeled))
+    return (few, samples / (labeled + unlabeled)) if parts > 1 else (config, 1.0)
 
 
 def _gb(size: float) -> str:
