@@ -9,7 +9,8 @@ import pytest
 from matrix_material import tiny_comparison, tiny_matrix
 
 from semivox.compare import estimate as module
-from semivox.compare.estimate import Cost, estimate, kind_of, measured, require_memory, speeds_of, total_seconds
+from semivox.compare.board import kind_of
+from semivox.compare.estimate import Cost, estimate, measured, require_memory, speeds_of, total_seconds
 from semivox.compare.local import threads_of
 from semivox.compare.probe import measure
 from semivox.errors import ResourceError
@@ -68,9 +69,12 @@ def test_runs_of_the_folder_are_the_measure_of_its_time(toy_store, tmp_path: Pat
     costs = {kind_of(first): Cost(seconds_per_step=2.0)}
     paths = [upper.path, second.path]
     assert speeds_of(matrix, costs) == dict.fromkeys([first.path, *paths], 2.0)
-    # 50 steps of 4 s and 100 of 2 s by two jobs, and what scoring took in the run that is done
-    assert total_seconds(tmp_path, matrix, paths, costs, jobs=2) == 200 + 40
-    assert total_seconds(tmp_path, matrix, paths, {}, jobs=2) is None
+    # 50 steps of 4 s in one run and 100 in the other, at the speed of its kind; and what scoring took where it is done
+    assert total_seconds(tmp_path, matrix, paths, costs, jobs=2) == 400 + 40
+    assert total_seconds(tmp_path, matrix, paths, costs, jobs=1) == 600 + 80
+    # alone, as estimated
+    assert total_seconds(tmp_path, matrix, paths[1:], costs, jobs=1) == 200 + 40
+    assert total_seconds(tmp_path, matrix, paths[1:], {}, jobs=1) is None
 
 
 def test_on_other_machines_nothing_is_tried_out(toy_store, tmp_path: Path, monkeypatch) -> None:

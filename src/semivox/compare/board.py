@@ -33,11 +33,18 @@ class Status(NamedTuple):
     step: int
     seconds_left: float | None
     """Of its training at its present speed; None when that is not known."""
+    speed: float | None = None
+    """Seconds per step that it takes, or took."""
 
     @property
     def state(self) -> State:
         """State of its job."""
         return self.job.state
+
+
+def kind_of(spec: RunSpec) -> str:
+    """What runs have in common that take the same: method and variant, whatever the draw."""
+    return f"{spec.method} {spec.variant.partition('-draw_')[0]}"
 
 
 def title_of(spec: RunSpec) -> str:
@@ -54,11 +61,11 @@ def status_of(out: Path, spec: RunSpec) -> Status:
         entry = {"code": error.code, "subject": error.subject, "problem": error.problem, "fix": error.fix,
                  "exit_code": error.exit_code}
         job = JobRecord(state="failed", error=entry)
-    if job.state == "done":
-        return Status(spec, job, spec.steps, 0.0)
     pace = pace_of(out / spec.path)
+    if job.state == "done":
+        return Status(spec, job, spec.steps, 0.0, pace.seconds_per_step)
     left = None if pace.seconds_per_step is None else (spec.steps - pace.step) * pace.seconds_per_step
-    return Status(spec, job, pace.step, left)
+    return Status(spec, job, pace.step, left, pace.seconds_per_step)
 
 
 def statuses(out: Path, matrix: Matrix) -> list[Status]:
@@ -113,7 +120,9 @@ def summary_line(found: Sequence[Status], seconds_left: float | None) -> str:
 
 
 def seconds_left(found: Sequence[Status], speeds: dict[str, float], jobs: int) -> float | None:
-    """Time until all training is done: each run at its own speed, or at that of its kind; None if one is unknown.
+    """Time until all training is done; None if the speed of a run is not known.
+
+    A run goes on at its own speed, or starts at that of others of its kind, or at the estimated one.
 
     Args:
         found: how far the runs are.
@@ -121,10 +130,11 @@ def seconds_left(found: Sequence[Status], speeds: dict[str, float], jobs: int) -
         jobs: runs at the same time.
     """
     total, longest = 0.0, 0.0
+    seen = {kind_of(row.spec): row.speed for row in found if row.speed is not None}
     for row in found:
         if row.state in ("done", "failed"):
             continue
-        speed = speeds.get(row.spec.path)
+        speed = seen.get(kind_of(row.spec), speeds.get(row.spec.path))
         left = row.seconds_left
         if left is None and speed is not None:
             left = (row.spec.steps - row.step) * speed

@@ -16,7 +16,7 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 import semivox
-from semivox.compare.board import seconds_left, status_of
+from semivox.compare.board import kind_of, seconds_left, status_of
 from semivox.compare.local import THREADS_VARIABLE, threads_of
 from semivox.compare.pace import pace_of
 from semivox.compare.stop import DRIVER_VARIABLE
@@ -43,11 +43,6 @@ class Cost(NamedTuple):
     gpu_free: int | None = None
     """Bytes that the GPU had free; None without one."""
     seconds_per_step: float | None = None
-
-
-def kind_of(spec: RunSpec) -> str:
-    """What runs have in common that take the same: method and variant, whatever the draw."""
-    return f"{spec.method} {spec.variant.partition('-draw_')[0]}"
 
 
 def estimate(out: Path, matrix: Matrix, paths: Iterable[str], *, jobs: int, here: bool = True) -> dict[str, Cost]:
@@ -159,8 +154,8 @@ def total_seconds(out: Path, matrix: Matrix, paths: Iterable[str], costs: Mappin
     waiting = [status_of(out, matrix.run(path)) for path in paths]
     waiting = [row._replace(job=row.job._replace(state="waiting")) for row in waiting]
     training = seconds_left(waiting, speeds_of(matrix, costs), jobs)
-    finished = [status_of(out, spec).job for spec in matrix.runs if spec.path not in {row.spec.path for row in waiting}]
-    scoring = [job.seconds.get("predict", 0.0) + job.seconds.get("evaluate", 0.0) for job in finished]
+    jobs_done = [job for spec in matrix.runs if (job := status_of(out, spec).job).state == "done"]
+    scoring = [job.seconds.get("predict", 0.0) + job.seconds.get("evaluate", 0.0) for job in jobs_done]
     return None if training is None else training + (mean(scoring) * len(waiting) / jobs if scoring else 0.0)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semivox.compare.estimate import Cost, kind_of
+from semivox.compare.board import kind_of
+from semivox.compare.estimate import Cost
 from semivox.matrix import Matrix, RunSpec, read_job
 from semivox.progress import format_duration
 from semivox.wording import count_of
