@@ -50,7 +50,7 @@ class Slurm:
 
     def run(self, script: Path, task: int, **more: str) -> tuple[int, str]:
         process = self.start(script, task, **more)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=300)
         return process.returncode, output
 
     def called(self, name: str) -> list[str]:
