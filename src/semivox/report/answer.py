@@ -107,5 +107,5 @@ def run_answer(source: Source, contest: list[Contender]) -> dict[str, Any]:
                             f"highest on the way {max(validation):.1f}"))
     numbers.append(tile("steps", f"{run.steps_done:,}", f"of {run.spec.steps:,}", run.reason or "finished"))
     if LAST not in run.scores and run.reason not in (None, ""):
-        numbers[-1]["line"] = run.job.state
+        numbers[-1]["line"] = "finished" if run.job.state == "done" else run.job.state
     return {"headline": head, "tiles": numbers, "findings": [*found, caution]}

@@ -33,7 +33,8 @@ def curves_section(source: Source) -> list[Chart]:
     validation = curves_of(source, runs, lambda row: row.get("validation", {}).get("dice"))
     pseudo = curves_of(source, runs, lambda row: row.get("validation", {}).get("pseudo_label_dice"))
     supervised = curves_of(source, runs, lambda row: row.get("terms", {}).get("supervised"))
-    losses = supervised if len(supervised) == len(runs) else curves_of(source, runs, lambda row: row.get("loss"))
+    losses = supervised if len(supervised) == len(runs) and not source.single else \
+        curves_of(source, runs, lambda row: row.get("loss"))
     charts = []
     if validation:
         charts.append({"title": "Dice of the validation cases", "caption": "On the prepared grid, during training. "
@@ -45,6 +46,7 @@ def curves_section(source: Source) -> list[Chart]:
         term = "Supervised loss" if losses is supervised else "Loss"
         positive = all(value > 0 for curve in losses for _, value in curve.points)
         caption = "On labeled patches, the one term that all methods share." if losses is supervised else \
+            "The weighted sum of all terms." if source.single else \
             "Each method has a loss of its own: shapes can be compared, heights cannot."
         charts.append({"title": term, "caption": caption,
                        "svg": curve_plot(losses, name="loss", title=term.lower(), logarithmic=positive)})

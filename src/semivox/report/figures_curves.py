@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from semivox.report.colors import Style
 from semivox.report.vector import drawing, to_svg
@@ -43,6 +43,7 @@ def curve_plot(curves: Sequence[Curve], *, name: str, title: str, logarithmic: b
                       marker=curve.style.marker if len(steps) < FEW else None, markersize=3)
         if logarithmic:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_minor_formatter("")
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_xlabel("step")

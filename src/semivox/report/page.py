@@ -6,12 +6,13 @@ escaped; folders of the machine are not in it.
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import semivox
 from semivox.errors import UsageError
@@ -68,6 +69,7 @@ def render(source: Source) -> str:
     environment = Environment(loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True)
     environment.globals["asset"] = lambda name: Markup(_template(name))
+    environment.filters["code"] = code
     environment.filters["svg"] = Markup  # figures: drawn by matplotlib, which escapes what it writes
     return environment.get_template(PAGE).render(context_of(source))
 
@@ -93,12 +95,18 @@ def context_of(source: Source) -> dict[str, Any]:
     return {**content, "contents": contents_of(content)}
 
 
+def code(text: str) -> Markup:
+    """A text, escaped, in which words between backticks are code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def contents_of(content: dict[str, Any]) -> list[tuple[str, str]]:
     """Id and title of the sections that the page has, in order."""
+    pictured = not content["single"] or content["pictures"]["cases"]
     wanted = [
         ("asked", "Asked", True), ("scores", "Scores", content["results"]), ("cases", "Case by case", content["cases"]),
         ("labels", "Labels", not content["single"]), ("curves", "Learning curves", content["curves"]),
-        ("agreement", "Volumes", content["agreement"]["charts"]), ("pictures", "Pictures", True),
+        ("agreement", "Volumes", content["agreement"]["charts"]), ("pictures", "Pictures", pictured),
         ("surfaces", "3D", content["pictures"]["scene"]), ("data", "Data", True),
         ("protocol", "Protocol", content["protocol"]), ("cost", "Cost", content["costs"]),
         ("failed", "Not finished", content["failures"]), ("published", "Published", content["published"]),

@@ -38,6 +38,8 @@ def asked_facts(source: Source) -> list[Fact]:
         facts.append(("settings changed", without_paths(", ".join(map(str, changed)))))
     if source.single and run is not None:
         facts.append(("profile", run.spec.profile))
+    if source.single:
+        facts = [({"methods": "method", "seeds": "seed"}.get(name, name), text) for name, text in facts]
     return [fact for fact in facts if fact[1]]
 
 

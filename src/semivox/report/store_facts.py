@@ -59,8 +59,8 @@ def split_facts(source: Source) -> list[tuple[str, str]]:
         return []
     train = len(split["labeled"]) + len(split["unlabeled"])
     held = len(split["validation"])
-    return [("training", f"{count_of(train, 'case')}, of which {len(split['labeled'])} are labeled in {run.spec.label}"
-             if run else ""),
+    name = "" if run is None or source.single else f" in {run.spec.label}"
+    return [("training", f"{count_of(train, 'case')}, of which {len(split['labeled'])} are labeled{name}"),
             ("validation", f"{held} of the training images, scored with their own labels" if held else "none"),
             ("test", count_of(len(split["test"]), "case"))]
 
@@ -87,7 +87,7 @@ def channel_rows(store: Store) -> list[dict[str, str]]:
     rows = []
     for channel in store.plan.channels:
         entry = found.get(channel.name, {})
-        numbers = {key: f"{entry[key]:.3g}" if key in entry else "–"
+        numbers = {key: _intensity(entry[key]) if key in entry else "–"
                    for key in ("minimum", "percentile_00_5", "percentile_50", "percentile_99_5", "maximum")}
         rows.append({"name": channel.name, "scheme": SCHEMES[channel.scheme], **numbers})
     return rows
@@ -97,7 +97,7 @@ def problems_of(store: Store, digest: str) -> tuple[list[str], str]:
     """What ``semivox check STORE`` finds, and what was checked in words."""
     size = sum(file.stat().st_size for file in store.path.rglob("*") if file.is_file())
     if size > CHECKED_BYTES:
-        return [], f"Not checked again: the store has {size / 1e9:.1f} GB. semivox check STORE does."
+        return [], f"Not checked again: the store has {size / 1e9:.1f} GB. `semivox check STORE` does."
     problems = check_store(store.path)
     lines = [without_paths(problem.line()) for problem in problems[:MOST_PROBLEMS]]
     if len(problems) > MOST_PROBLEMS:
@@ -105,7 +105,7 @@ def problems_of(store: Store, digest: str) -> tuple[list[str], str]:
     if digest and store.digest != digest:
         lines.insert(0, "WARNING The store has changed since these runs were made: what is shown is of the new one.")
     found = "no problem" if not lines else count_of(len(lines), "finding")
-    return lines, (f"semivox check of the store: {count_of(len(store.cases), 'case')}, every file with its checksum, "
+    return lines, (f"`semivox check` of the store: {count_of(len(store.cases), 'case')}, every file with its checksum, "
                    f"{found}.")
 
 
@@ -136,6 +136,11 @@ def overlay(store: Store, name: str) -> dict[str, Any] | None:
     volumes = CaseVolumes(name, np.asarray(image[0]), np.asarray(label), {}, spacing, case.geometry.spacing_known,
                           (0, 0, 0), (x, y, z))
     return draw_planes(volumes, PLANES[:1])[0]
+
+
+def _intensity(value: float) -> str:
+    """Three significant digits, whole numbers in full."""
+    return (f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}").replace("-", "−")
 
 
 def _range(rows: Sequence[Sequence[float]]) -> str:

@@ -24,8 +24,8 @@ RC: Any = {
     "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "axes.labelsize": 8.5,
     "axes.grid": True, "grid.color": RULE, "grid.linewidth": 0.7, "axes.axisbelow": True, "axes.spines.top": False,
     "axes.spines.right": False, "axes.spines.left": False, "xtick.major.size": 0, "ytick.major.size": 0,
-    "axes.facecolor": "none", "figure.facecolor": "none", "savefig.facecolor": "none", "lines.solid_capstyle": "round",
-    "text.parse_math": False, "axes.unicode_minus": True,
+    "ytick.minor.size": 0, "axes.facecolor": "none", "figure.facecolor": "none", "savefig.facecolor": "none",
+    "lines.solid_capstyle": "round", "text.parse_math": False, "axes.unicode_minus": True,
 }
 _NAMES = re.compile(r'(\bid="|url\(#|href="#)')
 _OUTSIDE = re.compile(r"<metadata>.*?</metadata>|<!--.*?-->|<\?xml.*?\?>|<!DOCTYPE.*?>|<style.*?</style>", re.DOTALL)
