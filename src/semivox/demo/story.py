@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import semivox
 from semivox.demo.scans import write_dataset
-from semivox.errors import SemivoxError, UsageError
+from semivox.errors import SemivoxError, StoppedError, UsageError
 from semivox.fsio import read_json, write_json
 from semivox.progress import format_duration
 
@@ -70,6 +70,8 @@ def tell_story(folder: Path, run_command: RunCommand, *, steps: int, say: Callab
         line = [str(word) for word in words]
         say(f"\n$ semivox {' '.join(line)}")
         code = run_command(line)
+        if code == StoppedError.exit_code:
+            raise StoppedError("T15", "demo", f"`semivox {line[0]}` was stopped", "give the same command again")
         if code:
             raise StepFailed(line[0], code)
 
