@@ -57,6 +57,8 @@ class Contest(NamedTuple):
     repeats: int = 5
     warmups: int = 1
     """Repeats that are not timed; the result of the first one is compared."""
+    memory: bool = True
+    """False where a side works in processes of its own, which the peak of its first process does not show."""
     quick: bool = True
     """Part of the quick form."""
     devices: tuple[str, ...] = ("cpu", "cuda")

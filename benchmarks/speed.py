@@ -81,7 +81,7 @@ def show(rows: list[tuple[Contest, Outcome]], *, targets: bool) -> None:
     table = Table("what", "against", "ours", "theirs", "times faster", "target", "memory", "same result")
     for contest, found in rows:
         goal = "" if contest.target is None else f"{contest.target:g}"
-        memory = f"{found.ours_mb:.0f} / {found.theirs_mb:.0f} MB"
+        memory = f"{found.ours_mb:.0f} / {found.theirs_mb:.0f} MB" if contest.memory else "-"
         if contest.memory_target:
             goal += f", memory {contest.memory_target:g}"
         table.add_row(contest.what, contest.theirs.name, _seconds(found.ours_s), _seconds(found.theirs_s),

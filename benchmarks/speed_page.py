@@ -45,8 +45,9 @@ def table(row: dict[str, str]) -> str:
         missed = missed or bool(contest.memory_target and ours_mb > contest.memory_target * theirs_mb)
         why = "not met: results differ more than allowed" if row[f"{contest.name}_same"] == "no" else "not met"
         factor = f"**{ratio:.2f}** ({why})" if missed else f"{ratio:.2f}"
+        memory = f"{ours_mb:.0f} / {theirs_mb:.0f} MB" if contest.memory else "-"
         lines.append(f"| {contest.what} | {contest.theirs.name} | {seconds(ours)} | {seconds(theirs)} | {factor} | "
-                     f"{', '.join(goals) or '-'} | {ours_mb:.0f} / {theirs_mb:.0f} MB |")
+                     f"{', '.join(goals) or '-'} | {memory} |")
     return "\n".join(lines)
 
 

@@ -213,5 +213,5 @@ CONTESTS = (
             Side("whole-volume gzip HDF5, as released code", from_hdf5), same_voxels, target=5, repeats=7),
     Contest("data_wait", "bf16 step fed by one worker", Side("Semivox", steps_with_loader),
             Side("the batches already in memory", steps_from_memory), no_waiting, repeats=2,
-            quick=False),
+            memory=False, quick=False),
 )

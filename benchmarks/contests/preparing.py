@@ -215,8 +215,8 @@ def same_arrays(ours: Arrays, theirs: Arrays) -> str:
 
 CONTESTS = (
     Contest("prepare", "80 scans prepared", Side("Semivox", ours), Side("SimpleITK, one process", theirs), same_arrays,
-            target=1.8, repeats=3, quick=False, devices=("cpu",)),
+            target=1.8, repeats=3, memory=False, quick=False, devices=("cpu",)),
     Contest("prepare_resampled", "80 scans prepared at 1 mm", Side("Semivox", ours_coarse),
             Side("SimpleITK, one process", theirs_coarse), same_arrays,
-            target=1.8, repeats=3, quick=False, devices=("cpu",)),
+            target=1.8, repeats=3, memory=False, quick=False, devices=("cpu",)),
 )

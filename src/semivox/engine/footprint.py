@@ -101,7 +101,7 @@ def reserve_memory(fabric: Fabric, method: Method, config: RunConfig, precision:
     Raises:
         ResourceError: C9, the memory that is free will not do.
     """
-    on_gpu = fabric.device.type == "cuda"
+    on_gpu, own = fabric.device.type == "cuda", int(peak_memory_mb() * 2**20)
     needed: Footprint | str
     try:
         needed = footprint(method, config, precision)
@@ -116,20 +116,20 @@ def reserve_memory(fabric: Fabric, method: Method, config: RunConfig, precision:
     least = needed.state + needed.step if on_gpu else needed.total
     if least > SURE_SHARE * free:
         raise ResourceError("C9", "data", f"a step on {_sides(config)} needs about {_gb(least)}, {_gb(free)} are free",
-                            _remedy(config, needed, free))
+                            _remedy(config, needed, free, on_gpu))
+    own = 0 if on_gpu else own
     if least > free:
-        return f"{_said(least, free, on_gpu)}: it may not do. {_remedy(config, needed, free).capitalize()}"
+        return f"{_said(least, free, own)}: it may not do. {_remedy(config, needed, free, on_gpu).capitalize()}"
     if on_gpu or needed.kept > free:
-        return _said(least, free, on_gpu) + ("" if on_gpu else ", too little for the faster allocation")
+        return _said(least, free, own) + ("" if on_gpu else ", too little for the faster allocation")
     keep_freed_memory()
-    return _said(needed.kept, free, on_gpu)
+    return _said(needed.kept, free, own)
 
 
-def _said(needed: int, free: int, on_gpu: bool) -> str:
-    """In words; on a CPU with what the process has already, as the peak at the end counts it."""
-    if on_gpu:
+def _said(needed: int, free: int, own: int) -> str:
+    """In words; on a CPU with what the process has had before, as the peak at the end counts it."""
+    if not own:
         return f"about {_gb(needed)} needed on the GPU, {_gb(free)} free there"
-    own = int(peak_memory_mb() * 2**20)
     return f"about {_gb(needed + own)} in all, {_gb(own)} of it taken, {_gb(free)} free"
 
 
@@ -142,14 +142,15 @@ def _sides(config: RunConfig) -> str:
     return f"{data.labeled_per_batch + data.unlabeled_per_batch} patches of {'x'.join(map(str, data.patch_size))}"
 
 
-def _remedy(config: RunConfig, needed: Footprint, free: int) -> str:
+def _remedy(config: RunConfig, needed: Footprint, free: int, on_gpu: bool) -> str:
     """The same batch in as few parts as will fit, where the method allows it; else what else may help."""
     smaller = "take a smaller data.patch_size or network.width"
     asked = {name: getattr(config.data, name) for name in ("labeled_per_batch", "unlabeled_per_batch")}
     multiple = get_method(config.method.name).samples_multiple
+    fixed = needed.state + (0 if on_gpu else needed.loading)  # the loader reads all parts of a batch ahead
     for parts in range(2, math.gcd(*asked.values()) // multiple + 1):
         whole = all(number % (parts * multiple) == 0 for number in asked.values())
-        if whole and needed.state + (needed.step + needed.loading) // parts <= free:
+        if whole and fixed + needed.step // parts <= free:
             each = " ".join(f"--set data.{name}={number // parts}" for name, number in asked.items() if number)
             return f"{each} --set engine.accumulate={parts * config.engine.accumulate}, or {smaller}"
     return smaller
@@ -175,7 +176,7 @@ def _loading(config: RunConfig, method: Method) -> int:
     voxels = math.prod(data.patch_size)
     samples = data.labeled_per_batch + data.unlabeled_per_batch
     batch = 4 * samples * method.task.channels * voxels + 8 * data.labeled_per_batch * voxels
-    return data.workers * (WORKER_BYTES + BATCHES_AHEAD * batch) + batch
+    return data.workers * (WORKER_BYTES + BATCHES_AHEAD * batch) + config.engine.accumulate * batch
 
 
 def _line(points: dict[int, int], at: int) -> float:

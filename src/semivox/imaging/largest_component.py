@@ -14,7 +14,7 @@ def largest_component(labels: np.ndarray, out: np.ndarray | None = None) -> np.n
     ``argmax``. Nothing is ever added, a class that is absent stays absent, a second call changes nothing.
 
     Args:
-        labels: (X, Y) or (X, Y, Z) integers 0..K-1, 0 is the background; not changed.
+        labels: (X, Y) or (X, Y, Z) integers 0..K-1 (K up to 65,536), 0 is the background; not changed.
         out: array of the same shape and type for the result, another one than ``labels``.
 
     Returns:

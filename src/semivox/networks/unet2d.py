@@ -122,11 +122,11 @@ def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1),
         nn.BatchNorm2d(outputs),
-        nn.LeakyReLU(),
+        nn.LeakyReLU(inplace=True),
         dropout_or_nothing(nn.Dropout, dropout),
         nn.Conv2d(outputs, outputs, 3, padding=1),
         nn.BatchNorm2d(outputs),
-        nn.LeakyReLU(),
+        nn.LeakyReLU(inplace=True),
     )
 
 

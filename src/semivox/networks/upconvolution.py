@@ -18,7 +18,7 @@ class UpConvolution3d(nn.ConvTranspose3d):
 
     def forward(self, image: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map (B, C, X, Y, Z) to (B, D, X', Y', Z')."""
-        if self.bias is None or output_size is not None or image.device.type != "cpu":
+        if self.bias is None or output_size is not None or not _batch_on_cpu(image, self.weight):
             return super().forward(image, output_size)
         maps = functional.conv_transpose3d(image, self.weight, self.bias.detach(), *_geometry(self))
         return _SummedBias.apply(maps, self.bias)  # type: ignore[no-any-return, no-untyped-call]
@@ -29,7 +29,7 @@ class UpConvolution2d(nn.ConvTranspose2d):
 
     def forward(self, image: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map (B, C, X, Y) to (B, D, X', Y')."""
-        if self.bias is None or output_size is not None or image.device.type != "cpu":
+        if self.bias is None or output_size is not None or not _batch_on_cpu(image, self.weight):
             return super().forward(image, output_size)
         maps = functional.conv_transpose2d(image, self.weight, self.bias.detach(), *_geometry(self))
         return _SummedBias.apply(maps, self.bias)  # type: ignore[no-any-return, no-untyped-call]
@@ -48,6 +48,10 @@ class _SummedBias(torch.autograd.Function):
         if not ctx.needs_input_grad[1]:
             return gradient, None
         return gradient, gradient.sum([0, *range(2, gradient.ndim)])
+
+
+def _batch_on_cpu(image: Tensor, weight: Tensor) -> bool:
+    return image.device.type == "cpu" and image.ndim == weight.ndim
 
 
 def _geometry(layer: nn.ConvTranspose2d | nn.ConvTranspose3d) -> tuple[Any, ...]:
