@@ -11,9 +11,9 @@ from typing import NamedTuple
 from semivox.errors import InputError
 from semivox.evaluation.comparison import Difference
 from semivox.evaluation.statistics import Interval, paired_interval
+from semivox.report.verdict import ALPHA, SEEDS, not_beaten
 from semivox.wording import count_of
 
-ALPHA = 0.05
 FEW_SEEDS = 3
 SAME = 0.05
 """Points of Dice below which two means are called equal in words: they are not told apart by one decimal."""
@@ -64,12 +64,20 @@ def headline(contest: Sequence[Contender]) -> str:
     gap = gap_between(best, second)
     if gap is None:
         return f"{best.label} has the highest mean, {stated}, but too few cases are shared to say whether it is better."
-    if gap.low > 0:
-        return f"{best.label} wins: {stated}, {points(gap.mean)} ahead of {second.label}."
     if abs(gap.mean) < SAME:
         return f"No winner: {best.label} and {second.label} both reach {stated}."
-    return (f"{best.label} is ahead with {stated}, but its lead of {points(gap.mean)} over {second.label} "
-            "may be chance.")
+    ahead = f", {points(gap.mean)} ahead of {second.label}" if gap.mean > 0 else ""
+    if missing_to_win(contest):
+        return f"{best.label} has the highest mean Dice: {best.mean:.1f} % {with_labels(best.labeled)}{ahead}."
+    return f"{best.label} wins: {stated}{ahead}."
+
+
+def missing_to_win(contest: Sequence[Contender]) -> str:
+    """Why the best row is not called the winner; empty where its lead over every other row is sure."""
+    same = [contest[number].label for number in not_beaten([each.cases for each in contest])]
+    parts = ["that takes at least two seeds of every method"] * any(each.seeds < SEEDS for each in contest)
+    parts += [f"not distinguishable from {listed(same)} (Wilcoxon, Holm-corrected)"] * bool(same)
+    return "; ".join(parts)
 
 
 def findings(contest: Sequence[Contender], everything: Sequence[Contender], reference: str) -> list[Finding]:
@@ -113,6 +121,8 @@ def lead(contest: Sequence[Contender], reference: str) -> str:
 def certainty(contest: Sequence[Contender]) -> str:
     """What the cases say, and what the seeds cannot say."""
     best, parts = contest[0], []
+    if len(contest) > 1 and (unsure := missing_to_win(contest)):
+        parts.append(f"{best.label} is not called the winner: {unsure}.")
     if best.best is not None:
         parts.append(f"With other cases of the same kind {best.label} would come out best {chance(best.best)} "
                      "(bootstrap over cases).")
