@@ -83,6 +83,17 @@ def test_failure_has_its_exit_code_and_still_a_report(compare) -> None:
     assert err == "done: Mean Teacher, 2 labeled, seed 0 (1:01)\n"
 
 
+def test_report_that_breaks_does_not_hide_that_runs_have_failed(compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Path) -> Path:
+        raise ZeroDivisionError("of\na figure")
+
+    monkeypatch.setattr("semivox.report.page.write_report", broken)
+    code, _, err = compare("--methods", "mean_teacher", "--labeled", "2", *TINY, fail="Mean Teacher")
+    assert code == 4
+    assert "WARNING: no report: of\\na figure\n" in err
+    assert err.splitlines()[-1].startswith("ERROR SVX-T26")
+
+
 @pytest.mark.parametrize(("options", "code", "words"), [
     ([], 2, "SVX-C2  --methods: nothing named"),
     (["--methods", "camll", "--labeled", "2"], 2, "did you mean 'caml'?"),

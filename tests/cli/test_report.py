@@ -52,3 +52,10 @@ def test_a_trained_run_is_done_even_if_its_page_cannot_be_written(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("no report: ERROR SVX-C7")
+
+    def break_down(_: Path) -> None:
+        raise ValueError("of a\nlibrary")
+
+    monkeypatch.setattr("semivox.report.page.write_run_report", break_down)
+    write_page(folder)
+    assert capsys.readouterr() == ("", "no report: of a\\nlibrary\n")

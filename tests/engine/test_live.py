@@ -98,6 +98,23 @@ def test_picture_that_cannot_be_written_is_told_once(
     assert capsys.readouterr().err.count("progress.png cannot be written (no space left)") == 1
 
 
+def test_no_error_of_matplotlib_ends_a_run(
+    picture: LivePicture, monkeypatch: pytest.MonkeyPatch, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ValueError("math text:\nfont not found")
+
+    monkeypatch.setattr(live, "draw_curves", broken)
+    for step in range(101, 105):
+        clock.now += 100
+        picture.show(step, validated=True)
+    picture.finish()
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(" cannot be written ")[2] for line in said] == ["(math text:\\nfont not found)."] * 2
+    assert "progress.png" in said[0]
+    assert "curves.png" in said[1]
+
+
 def test_stopped_run_leaves_the_picture_of_its_way_and_a_finished_one_both(
     toy_store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

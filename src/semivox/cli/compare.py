@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from semivox.compare.estimate import Cost
+    from semivox.errors import PartialFailure
     from semivox.matrix import Matrix
 
 EXAMPLE = """
@@ -92,9 +93,7 @@ def compare(
             work_off(out, matrix, module, options, speeds=speeds_of(matrix, costs), say=say)
         except PartialFailure as error:
             failure = error
-    conclude(out, matrix)
-    if failure:
-        raise failure
+    finish(out, matrix, failure)
 
 
 def show_plan(out: Path, matrix: Matrix, costs: Mapping[str, Cost]) -> None:
@@ -107,6 +106,24 @@ def show_plan(out: Path, matrix: Matrix, costs: Mapping[str, Cost]) -> None:
     console.print(matrix_table(out, matrix, costs))
     for line in ground_lines(matrix):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def finish(out: Path, matrix: Matrix, failure: PartialFailure | None) -> None:
+    """Conclude; what goes wrong there never hides that runs have failed.
+
+    Raises:
+        PartialFailure: ``failure``, where there is one.
+    """
+    from semivox.wording import printable
+
+    if failure is None:
+        conclude(out, matrix)
+        return
+    try:
+        conclude(out, matrix)
+    except Exception as error:  # of a template or a picture: the exit code belongs to the runs
+        typer.echo(f"WARNING: no report: {printable(str(error) or type(error).__name__)}", err=True)
+    raise failure
 
 
 def conclude(out: Path, matrix: Matrix) -> None:

@@ -59,13 +59,14 @@ def train(
 
 def write_page(run: Path) -> None:
     """Write the run's report where it has something to show; a trained run is done, whatever becomes of its page."""
-    from semivox.errors import SemivoxError
-    from semivox.report.page import write_run_report
+    from semivox.wording import printable
 
     try:
+        from semivox.report.page import write_run_report
+
         page = write_run_report(run)
-    except (SemivoxError, OSError) as error:
-        typer.echo(f"no report: {error}", err=True)
+    except Exception as error:  # whatever a library raises: the run is finished and its weights are written
+        typer.echo(f"no report: {printable(str(error) or type(error).__name__)}", err=True)
         return
     if page is not None:
         typer.echo(f"report: {page}")

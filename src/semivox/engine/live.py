@@ -13,6 +13,7 @@ from semivox.engine.logs import say
 from semivox.engine.rundir import RunDirectory
 from semivox.fsio import atomic_file
 from semivox.progress import PlainBar
+from semivox.wording import printable
 
 INTERVAL_S = 30.0
 SHARE = 0.02
@@ -55,14 +56,17 @@ class LivePicture:
         steps = self.config.engine.steps
         title = f"{self.config.method.name}, step {steps} of {steps}, seed {self.config.seed}"
         if self._draw(self.run.curves, title) and self.run.curves.is_file():
-            with atomic_file(self.run.progress) as temporary:
-                shutil.copyfile(self.run.curves, temporary)
+            try:
+                with atomic_file(self.run.progress) as temporary:
+                    shutil.copyfile(self.run.curves, temporary)
+            except OSError as error:
+                say(f"WARNING: {self.run.progress} cannot be written ({printable(str(error))}).")
 
     def _draw(self, picture: Path, title: str) -> bool:
         """Whether it could be written; a picture that cannot does not end a run."""
         try:
             draw_curves(self.run.metrics, picture, title=title)
-        except OSError as error:
-            say(f"WARNING: {picture} cannot be written ({error}).")
+        except Exception as error:  # whatever matplotlib raises: hours of training are worth more than a picture
+            say(f"WARNING: {picture} cannot be written ({printable(str(error) or type(error).__name__)}).")
             return False
         return True
