@@ -44,6 +44,15 @@ def test_more_methods_and_seeds_are_added(toy_store, started: Path) -> None:
     assert [(spec.label, spec.seed) for spec in again.runs[6:]] == [("CAML", 0), ("Mean Teacher", 1)]
 
 
+def test_without_options_the_product_of_all_extensions_is_not_planned(toy_store, started: Path) -> None:
+    more = {"methods": ("caml-occ",), "labeled": (1,), "seeds": (1,)}
+    before = commit(started, toy_store, plan_into(started, toy_store, more))
+    assert [(spec.label, spec.labeled, spec.seed) for spec in before.runs[3:]] == [
+        ("supervised", 1, 1), ("CAML without OCC", 1, 1), ("supervised (all labels)", "all", 1)]
+    assert plan_into(started, toy_store, {}) == before
+    assert commit(started, toy_store, plan_into(started, toy_store, {"steps": STEPS})) == before
+
+
 def test_what_another_process_added_meanwhile_stays(toy_store, started: Path) -> None:
     mine = plan_into(started, toy_store, {"seeds": (1,)})
     commit(started, toy_store, plan_into(started, toy_store, {"seeds": (2,)}))

@@ -37,6 +37,9 @@ def plan_into(out: Path, store: Store, given: Mapping[str, Any]) -> Matrix:
             raise UsageError("C2", f"--{name}", "nothing named", f"for example {example}")
     wanted = Wanted(**{**(asked_before(old) if old else {}), **known})
     new = plan_matrix(store, wanted)
+    if old and not any(known.get(name) for name in (*LISTS, "draws")):
+        # earlier extensions need not fill the product of all that was ever asked: what is there is continued
+        new = new._replace(runs=(), footnotes=())
     return merged(old, new, store) if old else new
 
 
