@@ -9,7 +9,8 @@ from semivox.matrix import write_matrix
 from semivox.metrics.conventions import PROTOCOLS
 from semivox.report.collect import collect
 from semivox.report.peeking import peek
-from semivox.report.rows import Request, rows_of
+from semivox.report.rows import Request, reference_of, rows_of
+from semivox.report.tables import footnotes_of
 
 METHODS = ("supervised", "mean_teacher", "caml")
 REQUEST = Request(PROTOCOLS["literature"], resamples=300)
@@ -146,6 +147,19 @@ def test_bounds_are_there_even_when_no_run_of_them_is(tmp_path):
         ("supervised", 4, ("not planned",)), ("Mean Teacher", 4, ()),
         ("supervised (all labels)", "all", ("not planned",))]
     assert rows[1].gap is None
+
+
+def test_a_variant_never_stands_in_for_the_reference(tmp_path):
+    matrix = synthetic_comparison(tmp_path / "out", cases=2)
+    runs = tuple(spec._replace(profile="released") if spec.role == "lower_bound" else spec for spec in matrix.runs)
+    rows = rows_of(collect(tmp_path / "out")._replace(matrix=matrix), REQUEST)
+    assert reference_of(rows[:2], matrix) is rows[0]
+    write_matrix(tmp_path / "out", matrix._replace(runs=runs))
+    rows = rows_of(collect(tmp_path / "out"), REQUEST)
+    assert reference_of(rows[:2], matrix) is None
+    assert named(rows, "Mean Teacher").standing["dice"].difference is None
+    assert any("no finished run of the reference" in note
+               for note in footnotes_of(named(rows, "Mean Teacher"), rows, matrix))
 
 
 def test_runs_of_another_length_are_rows_of_their_own(tmp_path):

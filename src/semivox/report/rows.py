@@ -90,9 +90,8 @@ def rows_of(collected: Collected, request: Request) -> list[Row]:
 def reference_of(rows: Sequence[Row], matrix: Matrix) -> Row | None:
     """The row that the others with as many labels are compared with: the reference method as it is by default."""
     known = [row for row in rows if row.method == matrix.reference and row.runs]
-    plain = [row for row in known if all(not run.spec.changes and run.spec.profile == "default"
-                                         and not run.spec.dropped for run in row.runs)]
-    return next(iter(plain + known), None)
+    return next((row for row in known if all(not run.spec.changes and run.spec.profile == "default"
+                                             and not run.spec.dropped for run in row.runs)), None)
 
 
 def by_repetition(runs: Iterable[RunRecord], kind: str, request: Request,
