@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from statistics import mean, median
 from typing import Any
 
 from semivox.fsio import sha256_json
+from semivox.matrix import Matrix
 from semivox.progress import format_duration
 from semivox.report.collect import RunRecord, without_paths
 from semivox.report.rows import Row
@@ -60,13 +62,13 @@ def commands(source: Source) -> list[str]:
     for name in ("methods", "labeled", "seeds"):
         value = asked.get(name)
         if value:
-            words.append(f"--{name} {','.join(map(str, value)) if isinstance(value, list) else value}")
+            listing = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            words.append(f"--{name} {quote(listing)}")
     if isinstance(asked.get("draws"), int) and asked["draws"] > 1:
         words.append(f"--draws {asked['draws']}")
     if asked.get("steps"):
         words.append(f"--steps {asked['steps']}")
-    words += [f"--set {setting}" for setting in asked.get("set") or []]
-    lines = [without_paths(printable(" ".join(words)))]
+    lines = [without_paths(printable(" ".join([*words, *_ground(source.matrix)])))]
     example = source.any_run
     if example is not None:
         lines.append(f"semivox train STORE NEW_RUN --config OUT/{printable(example.spec.path)}/config.json")
@@ -83,6 +85,14 @@ def failures(source: Source) -> list[dict[str, str]]:
                       "failed": str(run.job.state == "failed"), "reason": printable(run.reason or ""),
                       "fix": printable(fix)})
     return sorted(found, key=lambda entry: entry["failed"] != "True")
+
+
+def _ground(matrix: Matrix) -> list[str]:
+    """The options of a comparison that hold for all its runs, as a shell takes them."""
+    words = [f"--validation {matrix.validation}", f"--protocol {matrix.protocol}",
+             f"--reference {quote(matrix.reference)}"]
+    words += [f"--show-test-peeking {matrix.peek_every}"] * bool(matrix.peek_every)
+    return words + [f"--set {quote(setting)}" for setting in matrix.asked.get("set") or []]
 
 
 def _cost(row: Row) -> dict[str, float | None]:
