@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from semivox.compare.entries import Entry, components_of, parse_entry, setting_name, split_entries
+from semivox.compare.entries import Entry, components_of, parse_entry, setting_name, split_entries, wishes_of
 from semivox.errors import UsageError
 from semivox.methods import get_method
 
@@ -56,3 +56,9 @@ def test_components_are_those_of_the_method() -> None:
 def test_setting_in_a_folder_name() -> None:
     assert setting_name("network.name=monai:UNet") == "network_monai_UNet"
     assert setting_name("data.patch_size=[32,32,16]") == "patch_size_32_32_16"
+
+
+def test_weights_on_the_way_are_kept_by_their_own_option_alone() -> None:
+    with pytest.raises(UsageError, match="--show-test-peeking") as caught:
+        wishes_of(["engine.keep_weights_every=5"], "supervised")
+    assert caught.value.code == "C3"

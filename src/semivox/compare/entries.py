@@ -14,7 +14,8 @@ from semivox.recipes import merge, parse_settings
 GRAMMAR = "write METHOD, METHOD:PROFILE, METHOD-COMPONENT to leave a component out, or METHOD+KEY=VALUE"
 PLANNED = {"method.name": "--methods", "method.drop": "--methods METHOD-COMPONENT",
            "profile": "--methods METHOD:PROFILE", "seed": "--seeds", "data.labeled": "--labeled",
-           "data.labeled_draw": "--draws", "data.validation": "--validation", "engine.steps": "--steps"}
+           "data.labeled_draw": "--draws", "data.validation": "--validation", "engine.steps": "--steps",
+           "engine.keep_weights_every": "--show-test-peeking"}
 """Keys that the matrix decides, and the options that say so."""
 _BETWEEN_ENTRIES = re.compile(r",(?![^\[]*\])")
 _BEFORE_SETTING = re.compile(r"\+(?=[a-z_]+[.=])")
