@@ -181,6 +181,16 @@ def read_job(folder: Path) -> JobRecord:
         raise InputError("J4", error.subject, error.problem, "remove the file and run the comparison again") from None
 
 
+def job_of(folder: Path) -> JobRecord:
+    """The same for those who go on whatever they find: a damaged record is that of a failed run."""
+    try:
+        return read_job(folder)
+    except InputError as error:
+        entry = {"code": error.code, "subject": error.subject, "problem": error.problem, "fix": error.fix,
+                 "exit_code": error.exit_code}
+        return JobRecord(state="failed", error=entry)
+
+
 def write_job(folder: Path, record: JobRecord) -> None:
     """Write how far a run is, atomically."""
     write_json(folder / JOB_JSON, record._asdict())

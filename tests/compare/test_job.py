@@ -15,8 +15,9 @@ import pytest
 from matrix_material import STEPS, tiny_comparison
 
 from semivox.compare import job, scoring
+from semivox.compare.drive import missing
 from semivox.compare.stop import DRIVER_VARIABLE
-from semivox.engine import loop
+from semivox.engine import deploy, loop
 from semivox.errors import InputError
 from semivox.evaluation.evaluate import RESULT_FILES
 from semivox.fsio import sha256_file
@@ -96,6 +97,21 @@ def test_start_that_was_killed_before_its_first_checkpoint_is_cleared_away(compa
     (folder / ".tmp-1-job.json").write_text("{")
     assert work(out, matrix.runs[0].path) == 0
     assert read_job(folder).state == "done"
+
+
+@pytest.mark.usefixtures("unscored")
+@pytest.mark.parametrize("damage", ["{", "[]", '{"state": "asleep"}'])
+def test_damaged_record_is_one_run_that_is_worked_on_again(comparison, monkeypatch, damage: str) -> None:
+    out, matrix = comparison
+    monkeypatch.setattr(job, "train", lambda *arguments: False)
+    monkeypatch.setattr(deploy, "available_weights", lambda folder: [])
+    first = matrix.runs[0].path
+    (out / first).mkdir(parents=True)
+    (out / first / "job.json").write_text(damage)
+    assert missing(out, matrix) == [spec.path for spec in matrix.runs]
+    assert work(out, first) == 0
+    assert read_job(out / first).state == "done"
+    assert missing(out, matrix) == [spec.path for spec in matrix.runs[1:]]
 
 
 @pytest.mark.usefixtures("unscored")

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from semivox.compare.pace import pace_of
-from semivox.errors import InputError
-from semivox.matrix import JobRecord, Matrix, RunSpec, State, read_job
+from semivox.matrix import JobRecord, Matrix, RunSpec, State, job_of
 from semivox.progress import format_duration
 from semivox.wording import count_of
 
@@ -55,12 +54,7 @@ def title_of(spec: RunSpec) -> str:
 
 def status_of(out: Path, spec: RunSpec) -> Status:
     """Read how far a run is."""
-    try:
-        job = read_job(out / spec.path)
-    except InputError as error:
-        entry = {"code": error.code, "subject": error.subject, "problem": error.problem, "fix": error.fix,
-                 "exit_code": error.exit_code}
-        job = JobRecord(state="failed", error=entry)
+    job = job_of(out / spec.path)
     pace = pace_of(out / spec.path)
     if job.state == "done":
         return Status(spec, job, spec.steps, 0.0, pace.seconds_per_step)

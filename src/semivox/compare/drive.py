@@ -9,7 +9,7 @@ from pathlib import Path
 from semivox.compare.board import Status, shown, status_of, statuses, title_of
 from semivox.compare.execution import Executor, Options
 from semivox.errors import BusyError, PartialFailure, ResourceError, StoppedError
-from semivox.matrix import JOB_LOG, Matrix, RunSpec, read_job, write_job
+from semivox.matrix import JOB_LOG, Matrix, RunSpec, job_of, write_job
 from semivox.progress import format_duration
 from semivox.wording import count_of, first_names
 
@@ -18,7 +18,7 @@ AGAIN = "give the same command again"
 
 def missing(out: Path, matrix: Matrix) -> list[str]:
     """Paths of the runs that are not done, in the order of the matrix: what failed is tried again."""
-    return [spec.path for spec in matrix.runs if read_job(out / spec.path).state != "done"]
+    return [spec.path for spec in matrix.runs if job_of(out / spec.path).state != "done"]
 
 
 def work_off(out: Path, matrix: Matrix, executor: Executor, options: Options, *, speeds: dict[str, float],
@@ -49,7 +49,7 @@ def work_off(out: Path, matrix: Matrix, executor: Executor, options: Options, *,
 def verdict(out: Path, spec: RunSpec, code: int) -> str:
     """One line about a run that has ended; a process that could not say why it died is noted as failed."""
     name = title_of(spec)
-    record = read_job(out / spec.path)
+    record = job_of(out / spec.path)
     if code == 0:
         return f"done: {name} ({format_duration(sum(record.seconds.values()))})"
     if code == StoppedError.exit_code:

@@ -22,7 +22,7 @@ from typing import Any
 from semivox.compare.pace import pace_of
 from semivox.compare.stop import Stop, end_with_driver, stoppable
 from semivox.errors import BusyError, SemivoxError, StoppedError, UsageError, explained
-from semivox.matrix import JOB_LOCK, JobRecord, Matrix, RunSpec, State, is_job_file, read_job, read_matrix, write_job
+from semivox.matrix import JOB_LOCK, JobRecord, Matrix, RunSpec, State, is_job_file, job_of, read_matrix, write_job
 
 LOCK_PATIENCE_S = 60.0
 """How long to wait for a process that holds the run: one whose driver was killed saves and ends."""
@@ -62,7 +62,7 @@ def work_off(out: Path, run_path: str) -> int:
     end_with_driver()
     folder.mkdir(parents=True, exist_ok=True)
     with lock_job(folder):
-        before = read_job(folder)
+        before = job_of(folder)
         if before.state == "done":
             return 0
         journal = Journal(folder, before._replace(error=None, attempts=before.attempts + 1))

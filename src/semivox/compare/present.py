@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from semivox.compare.board import kind_of
 from semivox.compare.estimate import Cost
-from semivox.matrix import Matrix, RunSpec, read_job
+from semivox.matrix import Matrix, RunSpec, job_of
 from semivox.progress import format_duration
 from semivox.wording import count_of
 
@@ -28,7 +28,7 @@ def matrix_table(out: Path, matrix: Matrix, costs: Mapping[str, Cost]) -> Table:
     for (label, labeled), specs in sorted(rows.items(), key=lambda item: _order(item[1][0], matrix)):
         seeds = ", ".join(map(str, dict.fromkeys(spec.seed for spec in specs)))
         draws = len({spec.draw for spec in specs})
-        done = sum(read_job(out / spec.path).state == "done" for spec in specs)
+        done = sum(job_of(out / spec.path).state == "done" for spec in specs)
         speed = costs[kind_of(specs[0])].seconds_per_step if kind_of(specs[0]) in costs else None
         steps = specs[0].steps
         table.add_row(escape(label), str(labeled), seeds + f" x {draws} draws" * (draws > 1), str(steps),
