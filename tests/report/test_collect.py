@@ -120,9 +120,20 @@ def test_dropped_components_are_in_the_name(out):
 
 
 @pytest.mark.parametrize(("text", "left"), [
-    ("/home/someone/out/run: no space", "run: no space"), ("cannot read '/data/x/y.nii.gz' twice",
-                                                            "cannot read 'y.nii.gz' twice"),
-    (r"C:\scans\me\y.nii", "y.nii"), ("~/scans/y.nii", "y.nii"), ("1/2 of a/b", "1/2 of a/b"),
+    ("/home/someone/out/run: no space", "(path): no space"), ("cannot read '/data/x/y.nii.gz' twice",
+                                                              "cannot read (path) twice"),
+    ("'/home/jane doe/data/Smith_John.nii.gz'", "(path)"), ("/home/jane: permission denied",
+                                                            "(path): permission denied"),
+    ('"/home/jane o\'neil/x y.nii" is gone', "(path) is gone"), (r"C:\Users\Jane Doe\x.nii", "(path)"),
+    ("C:/Users/Jane Doe/x.nii is gone", "(path) is gone"), ("file:///home/jane/x", "(path)"),
+    ("//server/share/jane/x", "(path)"), (r"\\server\share\jane doe\x", "(path)"), ("~/scans/y.nii", "(path)"),
+    ("~jane/scans/y.nii", "(path)"), ("path=/home/jane/x, 8 steps", "path=(path), 8 steps"),
+    ("/home/jane/x and /home/john/y differ", "(path) and (path) differ"), ("['/a/b c', '/d']", "[(path), (path)]"),
+    ("/home/jane doe/x is gone", "(path) is gone"),
+    ("semivox compare /data/a /data/b --set x.y=1/2", "semivox compare (path) (path) --set x.y=1/2"),
+    ("1/2 of a/b", "1/2 of a/b"), ("1 / 2 and 3 / 4", "1 / 2 and 3 / 4"), ("imagesTr/case_1.nii.gz: it's cut off",
+                                                                      "imagesTr/case_1.nii.gz: it's cut off"),
+    ("see https://example.org/a/b", "see https://example.org/a/b"),
 ])
 def test_texts_lose_absolute_paths_and_nothing_else(text, left):
     assert without_paths(text) == left

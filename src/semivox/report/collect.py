@@ -27,7 +27,12 @@ from semivox.matrix import (
 )
 from semivox.report.scores import Scores, read_scores
 
-ABSOLUTE_PATH = re.compile(r"(?<![\w./~])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\:'\"]+[/\\])+")
+_START = r"(?:file:/+|~[\w.-]*[/\\]|[A-Za-z]:[/\\]|\\\\|/{1,2}(?=[^\s/]))"
+_FOLDER = r"(?:[^\s/\\:;,'\"()]|[ ](?![-/~]))*[/\\]"
+ABSOLUTE_PATH = re.compile(
+    rf"(?P<quote>['\"]){_START}[^\n]*?(?P=quote)(?!\w)"  # quoted: blanks and all
+    rf"|(?<![\w./~\\<])(?<!http:)(?<!https:){_START}(?:{_FOLDER})*[^\s/\\:;,'\")]*")  # bare: blanks only in folders
+HIDDEN = "(path)"
 WORDS = {"waiting": "not started", "training": "training", "predicting": "predicting", "evaluating": "being scored",
          "stopped": "stopped"}
 
@@ -142,8 +147,8 @@ def spec_of(config: dict[str, Any]) -> RunSpec:
 
 
 def without_paths(text: str) -> str:
-    """Text in which absolute paths have lost their folders: where somebody's files lie is nobody's business."""
-    return ABSOLUTE_PATH.sub("", text)
+    """Text with ``(path)`` for absolute paths, names of files too: they may be those of people."""
+    return ABSOLUTE_PATH.sub(HIDDEN, text)
 
 
 def _record(folder: Path, spec: RunSpec, protocol: str) -> RunRecord:
