@@ -8,7 +8,7 @@ from typing import Any
 
 from semivox.errors import SemivoxError
 from semivox.evaluation.tables import TITLES
-from semivox.matrix import LAST, PREDICTIONS
+from semivox.matrix import BEST_VALIDATION, LAST, PREDICTIONS
 from semivox.report import words
 from semivox.report.cache import cached, fingerprint
 from semivox.report.calibration import Calibration, predicted_calibration, stored_calibration
@@ -37,8 +37,9 @@ def curves_section(source: Source) -> list[Chart]:
         curves_of(source, runs, lambda row: row.get("loss"))
     charts = []
     if validation:
-        charts.append({"title": "Dice of the validation cases", "caption": "On the prepared grid, during training. "
-                       "Nothing was chosen by it.", "svg": curve_plot(validation, name="validation", title="Dice %")})
+        charts.append({"title": "Dice of the validation cases",
+                       "caption": f"On the prepared grid, during training. {chosen_by_validation(source)}",
+                       "svg": curve_plot(validation, name="validation", title="Dice %")})
     if pseudo:
         charts.append({"title": "Dice of the pseudo-labels", "svg": curve_plot(pseudo, name="pseudo", title="Dice %"),
                        "caption": "How good what the unlabeled scans are taught with is, on the validation cases."})
@@ -51,6 +52,17 @@ def curves_section(source: Source) -> list[Chart]:
         charts.append({"title": term, "caption": caption,
                        "svg": curve_plot(losses, name="loss", title=term.lower(), logarithmic=positive)})
     return charts
+
+
+def chosen_by_validation(source: Source) -> str:
+    """What was chosen by the scores of the validation cases, from the configurations and from what was scored."""
+    picking = sorted({run.spec.label for run in source.collected.runs
+                      for stage in run.config.get("engine", {}).get("stages", ())
+                      if stage.get("pick") == "best_validation"})
+    parts = [f"{words.listed(picking)} went into the next stage with the weights that are best by it."] * bool(picking)
+    if any(BEST_VALIDATION in run.scores for run in source.collected.runs):
+        parts.append("The weights that are best by it are scored apart from the last ones.")
+    return " ".join(parts) or "Nothing was chosen by it."
 
 
 def curves_of(source: Source, runs: Sequence[RunRecord], value: Callable[[dict[str, Any]], float | None]

@@ -24,9 +24,11 @@ def asked_facts(source: Source) -> list[Fact]:
     facts = [("dataset", matrix.dataset), ("methods", listed(list(dict.fromkeys(spec.label for spec in specs)))),
              ("labeled cases", ", ".join(map(str, labels))),
              ("seeds", ", ".join(map(str, sorted({spec.seed for spec in specs}))))]
-    draws = sorted({spec.draw for spec in specs if spec.draw is not None})
-    if draws:
-        facts.append(("labeled draws", f"{len(draws)} random subsets ({', '.join(map(str, draws))})"))
+    drawn = sorted({spec.draw for spec in specs if spec.draw is not None})
+    if drawn:
+        stored = "the stored order, and " * any(spec.draw is None and spec.labeled != ALL for spec in specs)
+        numbers = ", ".join(map(str, drawn))
+        facts.append(("labeled draws", f"{stored}{count_of(len(drawn), 'random subset')} ({numbers})"))
     facts.append(("steps", ", ".join(f"{steps:,}" for steps in sorted({spec.steps for spec in specs}))))
     if not source.single:
         facts += [("compared with", source.table.reference),
@@ -64,12 +66,17 @@ def protocol_sentences(source: Source) -> list[str]:
 
 
 def _subset(source: Source) -> str:
-    drawn = any(spec.draw is not None for spec in source.matrix.runs)
-    if drawn:
-        return "The labeled cases are random draws of the train list, the same for all methods; all other training " \
-               "images are unlabeled."
-    return "The labeled cases are the first of the train list, as in the literature, the same for all methods; all " \
-           "other training images are unlabeled."
+    """Which cases are labeled, and what the others are."""
+    specs = [spec for spec in source.matrix.runs if spec.labeled != ALL]
+    if not specs:
+        return "All training images are labeled."
+    draws = {spec.draw for spec in specs}
+    first, drawn = "the first of the train list, as in the literature", "random draws of the train list"
+    which = first if draws == {None} else drawn if None not in draws else f"{first}, and {drawn}"
+    held = "except those for validation " * bool(source.matrix.validation)
+    whole = "" if len(specs) == len(source.matrix.runs) else ", save in the runs with all labels"
+    return f"The labeled cases are {which}, the same for all methods; all other training images {held}are " \
+           f"unlabeled{whole}."
 
 
 def _network(source: Source, network: dict[str, Any], data: dict[str, Any], engine: dict[str, Any]) -> str:
