@@ -65,13 +65,14 @@ def test_differences_are_footnotes(toy_store) -> None:
     found = [(note["methods"], note["text"]) for note in matrix.footnotes]
     plan = toy_store.plan
     both = plan.labeled_per_batch + plan.unlabeled_per_batch
-    text = {labels[0]: text for labels, text in found if len(labels) == 1}
+    text = {labels[0]: text for labels, text in found if len({*labels} - {"supervised (all labels)"}) == 1}
     assert f"data.unlabeled_per_batch is 0 ({plan.unlabeled_per_batch} elsewhere)" in text["supervised"]
     assert "optimizer.schedule is constant (poly elsewhere)" in text["CAML (released)"]
     assert "optimizer.lr is 0.0025 (0.01 elsewhere)" in text["CRLN"]
     assert "pretrain (constant learning rate), then" in text["CML"]
     assert both == 4
-    assert any(set(labels) == {"supervised", "CML"} and "data.labeled_per_batch is 4 (2 elsewhere)" in text
+    assert any(set(labels) == {"supervised", "supervised (all labels)", "CML"}
+               and "data.labeled_per_batch is 4 (2 elsewhere)" in text
                for labels, text in found)
     assert not any("Mean Teacher" in labels for labels, _ in found)
 
@@ -110,3 +111,10 @@ def test_entries_that_would_share_a_folder_are_refused(toy_store) -> None:
 def test_default_length_is_that_of_supervised_training(toy_store) -> None:
     matrix = plan_matrix(toy_store, Wanted(methods=("caml",), labeled=(2,)))
     assert {spec.steps for spec in matrix.runs} == {6000}
+
+
+def test_upper_bound_has_the_footnotes_of_the_lower_one(toy_store) -> None:
+    methods = ("mean_teacher+optimizer.lr=0.005", "caml+optimizer.lr=0.005", "cml+optimizer.lr=0.005")
+    matrix = tiny_matrix(toy_store, methods=methods)
+    notes = [note for note in matrix.footnotes if "optimizer.lr" in note["text"]]
+    assert any({"supervised", "supervised (all labels)"} <= set(note["methods"]) for note in notes), matrix.footnotes

@@ -126,6 +126,10 @@ def notes_of(store: Store, matrix: Matrix, idle: set[Place] | None = None) -> li
     reference = next((label for label, spec in first.items() if is_reference(spec, matrix)), "")
     order = list(dict.fromkeys(spec.label for spec in matrix.runs if spec.label in configs))
     notes = footnotes_of({label: ground_of(configs[label], store.plan) for label in order}, reference)
+    lower = {spec.label for spec in matrix.runs if spec.role == "lower_bound"}
+    upper = list(dict.fromkeys(spec.label for spec in matrix.runs if spec.role == "upper_bound"))
+    for note in notes:  # the same method twice: it is as unlike the others, and has no second voice in what is common
+        note["methods"] = [*note["methods"], *(upper if lower.intersection(note["methods"]) else ())]
     absent = list(dict.fromkeys(spec_of(store, place, _nothing(matrix), steps=1).label for place in idle or ()))
     if absent:
         notes.append({"methods": sorted(absent), "text": NO_UNLABELED})
