@@ -114,6 +114,26 @@ def test_damaged_record_is_one_run_that_is_worked_on_again(comparison, monkeypat
     assert missing(out, matrix) == [spec.path for spec in matrix.runs[1:]]
 
 
+@pytest.mark.parametrize(("broken", "code"), [("best_validation", 0), ("step_2", 0), ("last", 3)])
+def test_other_weights_that_cannot_be_scored_do_not_fail_the_run(comparison, monkeypatch, capsys, broken, code) -> None:
+    out, matrix = comparison
+    order: list[str] = []
+
+    def predict(store: Any, folder: Path, name: str) -> None:
+        order.append(name)
+        if name == broken:
+            raise InputError("P9", name, "is damaged", "restore it")
+
+    monkeypatch.setattr(job, "train", lambda *arguments: False)
+    monkeypatch.setattr(deploy, "available_weights", lambda folder: ["best_validation", "last", "step_2"])
+    monkeypatch.setattr(scoring, "predict_tests", predict)
+    monkeypatch.setattr(scoring, "evaluate_tests", lambda *arguments, protocol: None)
+    assert work(out, matrix.runs[0].path) == code
+    assert order == ["last", "best_validation", "step_2"][:3 if code == 0 else 1]
+    assert read_job(out / matrix.runs[0].path).state == ("done" if code == 0 else "failed")
+    assert "is damaged" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("unscored")
 def test_stopped_run_goes_on_at_its_checkpoint(comparison, monkeypatch: pytest.MonkeyPatch) -> None:
     out, matrix = comparison

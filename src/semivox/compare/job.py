@@ -22,7 +22,18 @@ from typing import Any
 from semivox.compare.pace import pace_of
 from semivox.compare.stop import Stop, end_with_driver, stoppable
 from semivox.errors import BusyError, SemivoxError, StoppedError, UsageError, explained
-from semivox.matrix import JOB_LOCK, JobRecord, Matrix, RunSpec, State, is_job_file, job_of, read_matrix, write_job
+from semivox.matrix import (
+    JOB_LOCK,
+    LAST,
+    JobRecord,
+    Matrix,
+    RunSpec,
+    State,
+    is_job_file,
+    job_of,
+    read_matrix,
+    write_job,
+)
 
 LOCK_PATIENCE_S = 60.0
 """How long to wait for a process that holds the run: one whose driver was killed saves and ends."""
@@ -121,13 +132,16 @@ def work(matrix: Matrix, spec: RunSpec, journal: Journal) -> None:
             journal.record = journal.record._replace(peak_memory_mb=round(peak, 1))
     journal.note_seconds("train", at_least=pace_of(folder).seconds)  # a killed process has not written down its time
     store = open_store(matrix)
-    weights = available_weights(folder)
-    with journal.phase("predicting", "predict"):
-        for name in weights:
-            predict_tests(store, folder, name)
-    with journal.phase("evaluating", "evaluate"):
-        for name in weights:
-            evaluate_tests(store, folder, name, protocol=matrix.protocol)
+    for name in sorted(available_weights(folder), key=lambda name: name != LAST):
+        try:
+            with journal.phase("predicting", "predict"):
+                predict_tests(store, folder, name)
+            with journal.phase("evaluating", "evaluate"):
+                evaluate_tests(store, folder, name, protocol=matrix.protocol)
+        except SemivoxError as error:
+            if name == LAST or isinstance(error, (StoppedError, BusyError)):
+                raise
+            sys.stderr.write(f"WARNING {name} has no scores, the run has its own: {error}\n")
 
 
 def train(matrix: Matrix, spec: RunSpec, folder: Path) -> bool:
